@@ -5168,7 +5168,12 @@ static s3s_result s3si_source_head(s3si_source *s, s3si_engine *e, s3s_object *o
  * missing bytes. The one to finish first stays in the list (the slower is cut off at what it had), the
  * other is abandoned. */
 enum { S3SI_FETCH_ASKING = 0, S3SI_FETCH_FIRST, S3SI_FETCH_RUNNING, S3SI_FETCH_FAILED };
-enum { S3SI_FETCH_PEERS = 8 };
+enum { S3SI_FETCH_PEERS = 8, S3SI_FETCH_AHEAD = 3 };
+enum { S3SI_WAIT_NONE = 0, S3SI_WAIT_BYTES, S3SI_WAIT_ANY };
+/* A consumer that was served less than so long ago is woken for a worthwhile piece only: each wake-up
+ * costs two context switches. It looks by itself when the time is over. */
+enum { S3SI_FETCH_PIECE = 512 * 1024 };
+static const int64_t s3si_fetch_piece_us = 5000;
 static const int64_t s3si_fetch_hedge_min_us = 50000;
 
 typedef struct s3si_slot {
@@ -5241,7 +5246,8 @@ typedef struct s3si_fetch {
     uint64_t held;       /* bytes of all slots */
     int in_flight;
     uint64_t cursor;     /* the consumer's next byte */
-    int waiting, cancelled;
+    int waiting, cancelled; /* waiting: S3SI_WAIT_ */
+    int64_t lent_us;     /* when the consumer last got bytes */
     double peers[S3SI_FETCH_PEERS]; /* seconds per byte of parts done */
     unsigned peer_count;
     s3s_stats stats;
@@ -5279,6 +5285,7 @@ static int s3si_fetch_learns(const s3si_fetch *f) {
     return f->sharded && f->plan.window == S3S_WINDOW_LEARNED && f->plan.records.kind == S3SI_RECORDS_DELIM;
 }
 
+/* Something happened that every waiter wants to know. */
 static void s3si_fetch_signal_locked(s3si_fetch *f) {
     if (f->waiting) s3si_cond_broadcast(&f->cond);
 }
@@ -5490,16 +5497,35 @@ static uint64_t s3si_fetch_window_locked(s3si_fetch *f) {
     return s3si_window_learned(&k->lengths, cost);
 }
 
-/* Chosen parts begin small, so that the first bytes come early, and double with every second one. */
-static uint64_t s3si_fetch_part_size(const s3si_fetch *f) {
+static double s3si_fetch_median(const s3si_fetch *f) {
+    double v[S3SI_FETCH_PEERS];
+    unsigned n = f->peer_count, i, j;
+    if (n > S3SI_FETCH_PEERS) n = S3SI_FETCH_PEERS;
+    for (i = 0; i < n; i++) {
+        for (j = i; j > 0 && v[j - 1] > f->peers[i]; j--) v[j] = v[j - 1];
+        v[j] = f->peers[i];
+    }
+    return n ? v[n / 2] : 0;
+}
+
+/* Chosen parts begin small, so that the first bytes come early, and grow until a part takes eight round
+ * trips: longer ones save no time and make memory cold. */
+static uint64_t s3si_fetch_part_size(s3si_fetch *f) {
     uint64_t size = f->part_max;
+    double pace;
     if (f->plan.seek) { /* a window, then twice as much */
         uint64_t window = (uint64_t)f->plan.window << (f->parts_sent < 20 ? f->parts_sent : 20);
         return window < size ? window : size;
     }
     if (f->plan.part_size) return size;
-    if (f->parts_sent / 2 < 4 && size > (uint64_t)1 << (20 + f->parts_sent / 2))
+    pace = s3si_fetch_median(f); /* seconds a byte */
+    if (pace > 0) {
+        double paying = 8 * s3si_knowledge_locked(f->engine, f->knowledge)->round_trip / pace;
+        if ((double)size > paying) size = (uint64_t)paying & ~(uint64_t)0xffff;
+    } else if (f->parts_sent / 2 < 4 && size > (uint64_t)1 << (20 + f->parts_sent / 2)) {
         size = (uint64_t)1 << (20 + f->parts_sent / 2);
+    }
+    if (size < 1024 * 1024) size = f->part_max < 1024 * 1024 ? f->part_max : 1024 * 1024;
     return size;
 }
 
@@ -5555,6 +5581,51 @@ static int s3si_fetch_next_locked(s3si_fetch *f, s3si_want *w) {
     w->len = end - f->next_offset;
     if (w->len > f->plan.memory) w->len = f->plan.memory; /* a tight cap splits the window off */
     return 1;
+}
+
+/* ---- what the consumer may have */
+
+/* Where the stream ends, as far as it is known: UINT64_MAX while it is not. */
+static uint64_t s3si_fetch_finish_locked(const s3si_fetch *f) {
+    if (f->state == S3SI_FETCH_ASKING || f->state == S3SI_FETCH_FIRST) return UINT64_MAX;
+    if (!f->sharded) return f->end;
+    return f->cut.begin_known && f->cut.finish_known ? f->cut.finish : UINT64_MAX;
+}
+
+/* Bytes that may be lent at the cursor, which is first moved past what is nobody's here. */
+static size_t s3si_fetch_available_locked(s3si_fetch *f, const uint8_t **data) {
+    uint64_t from = f->begin, to = f->end, upto;
+    s3si_part *p;
+    if (f->state == S3SI_FETCH_ASKING) return 0;
+    if (f->sharded && f->state == S3SI_FETCH_RUNNING) {
+        s3si_cut_view v = s3si_cut_look(&f->cut);
+        from = v.take_begin, to = v.take_end;
+    } else if (f->state == S3SI_FETCH_FIRST && (f->plan.shard_count || f->plan.has_slice)) {
+        return 0; /* where the shard ends is not known yet */
+    }
+    if (f->cursor < from) {
+        f->cursor = from;
+        s3si_fetch_retire_locked(f);
+    }
+    for (p = f->first; p && f->cursor >= p->offset + p->len; p = p->next) continue;
+    if (!p || f->cursor < p->offset) return 0;
+    upto = p->offset + p->filled;
+    if (upto > to) upto = to;
+    if (upto <= f->cursor) return 0;
+    *data = p->slot->data + (f->cursor - p->offset);
+    return (size_t)(upto - f->cursor);
+}
+
+/* Wakes the consumer if what has come is worth it, or if there is nothing to wait for any more. */
+static void s3si_fetch_offer_locked(s3si_fetch *f) {
+    const uint8_t *data;
+    size_t n;
+    if (!f->waiting) return;
+    n = s3si_fetch_available_locked(f, &data);
+    if (f->waiting == S3SI_WAIT_ANY || f->state == S3SI_FETCH_FAILED || f->cancelled ||
+        f->cursor >= s3si_fetch_finish_locked(f) || n >= S3SI_FETCH_PIECE ||
+        (n && (f->first->filled == f->first->len || s3si_time_mono_us() - f->lent_us >= s3si_fetch_piece_us)))
+        s3si_cond_broadcast(&f->cond);
 }
 
 /* ---- the exchanges of parts: called by loops, without the lock */
@@ -5619,7 +5690,7 @@ static int s3si_part_head(void *user, s3si_exchange *x) {
         double trip = (double)(s3si_time_mono_us() - p->sent_us) / 1e6;
         s3si_knowledge *k = s3si_knowledge_locked(f->engine, f->knowledge);
         if (k->round_trip == 0 || trip < k->round_trip) k->round_trip = trip;
-        s3si_fetch_signal_locked(f);
+        if (f->waiting == S3SI_WAIT_ANY) s3si_fetch_signal_locked(f);
     }
     s3si_mutex_unlock(&f->engine->lock);
     return r == S3S_OK ? S3SI_SAY_TAKE : S3SI_SAY_FAIL;
@@ -5646,7 +5717,7 @@ static void s3si_part_commit(void *user, s3si_exchange *x, size_t n) {
         p->filled += n;
         if (!p->is_rival) {
             s3si_fetch_scan_locked(f);
-            s3si_fetch_signal_locked(f);
+            s3si_fetch_offer_locked(f);
         }
     }
     s3si_mutex_unlock(&f->engine->lock);
@@ -5714,17 +5785,6 @@ static int s3si_part_verdict(void *user, s3si_exchange *x) {
     (void)s3si_error_set(&x->err, S3S_E_NETWORK, "the body ended after %llu of %llu bytes",
                          (unsigned long long)filled, (unsigned long long)len);
     return S3SI_SAY_AGAIN;
-}
-
-static double s3si_fetch_median(const s3si_fetch *f) {
-    double v[S3SI_FETCH_PEERS];
-    unsigned n = f->peer_count, i, j;
-    if (n > S3SI_FETCH_PEERS) n = S3SI_FETCH_PEERS;
-    for (i = 0; i < n; i++) {
-        for (j = i; j > 0 && v[j - 1] > f->peers[i]; j--) v[j] = v[j - 1];
-        v[j] = f->peers[i];
-    }
-    return n ? v[n / 2] : 0;
 }
 
 /* What a part that came whole teaches: its speed, and the lengths of its records. */
@@ -5802,7 +5862,7 @@ static void s3si_part_finished(void *user, s3si_exchange *x) {
     }
     s3si_fetch_retire_locked(f);
     e->pump_locked(e);
-    s3si_cond_broadcast(&f->cond);
+    s3si_fetch_offer_locked(f);
     s3si_mutex_unlock(&e->lock);
 }
 
@@ -5874,7 +5934,7 @@ static void s3si_ask_finished(void *user, s3si_exchange *x) {
     f->stats.retries += x->requests ? x->requests - 1 : 0;
     if (x->err.code != S3S_OK) s3si_fetch_fail_locked(f, &x->err);
     f->engine->pump_locked(f->engine);
-    s3si_cond_broadcast(&f->cond);
+    s3si_fetch_signal_locked(f);
     s3si_mutex_unlock(&f->engine->lock);
 }
 
@@ -5926,13 +5986,23 @@ static s3si_part *s3si_part_send_locked(s3si_fetch *f, s3si_slot *slot, uint64_t
     return p;
 }
 
+/* Parts that lie done behind a slow one are of no use yet: a few keep the connections busy while it comes,
+ * more only make memory cold. */
+static int s3si_fetch_is_far_ahead_locked(const s3si_fetch *f) {
+    const s3si_part *p;
+    int n = 0;
+    for (p = f->first; p; p = p->next) n++;
+    return n >= S3SI_FETCH_AHEAD * f->plan.connections && !f->plan.direct;
+}
+
 /* Sends the fetch's next part if it has one, a slot, and a connection to spare. */
 static int s3si_fetch_send_locked(s3si_fetch *f) {
     s3si_want w;
     s3si_slot *slot;
     s3si_part *p;
     uint64_t room;
-    if (f->cancelled || f->in_flight >= f->plan.connections || !s3si_fetch_next_locked(f, &w)) return 0;
+    if (f->cancelled || f->in_flight >= f->plan.connections || s3si_fetch_is_far_ahead_locked(f)) return 0;
+    if (!s3si_fetch_next_locked(f, &w)) return 0;
     room = s3si_fetch_part_size(f);
     slot = s3si_slot_acquire_locked(f, w.len > room ? w.len : room < f->plan.memory ? room : w.len);
     if (!slot) slot = s3si_slot_acquire_locked(f, w.len);
@@ -6010,37 +6080,6 @@ static int64_t s3si_fetch_hedge_locked(s3si_fetch *f, int64_t now) {
 
 /* ---- the consumer's side */
 
-/* Where the stream ends, as far as it is known: UINT64_MAX while it is not. */
-static uint64_t s3si_fetch_finish_locked(const s3si_fetch *f) {
-    if (f->state == S3SI_FETCH_ASKING || f->state == S3SI_FETCH_FIRST) return UINT64_MAX;
-    if (!f->sharded) return f->end;
-    return f->cut.begin_known && f->cut.finish_known ? f->cut.finish : UINT64_MAX;
-}
-
-/* Bytes that may be lent at the cursor, which is first moved past what is nobody's here. */
-static size_t s3si_fetch_available_locked(s3si_fetch *f, const uint8_t **data) {
-    uint64_t from = f->begin, to = f->end, upto;
-    s3si_part *p;
-    if (f->state == S3SI_FETCH_ASKING) return 0;
-    if (f->sharded && f->state == S3SI_FETCH_RUNNING) {
-        s3si_cut_view v = s3si_cut_look(&f->cut);
-        from = v.take_begin, to = v.take_end;
-    } else if (f->state == S3SI_FETCH_FIRST && (f->plan.shard_count || f->plan.has_slice)) {
-        return 0; /* where the shard ends is not known yet */
-    }
-    if (f->cursor < from) {
-        f->cursor = from;
-        s3si_fetch_retire_locked(f);
-    }
-    for (p = f->first; p && f->cursor >= p->offset + p->len; p = p->next) continue;
-    if (!p || f->cursor < p->offset) return 0;
-    upto = p->offset + p->filled;
-    if (upto > to) upto = to;
-    if (upto <= f->cursor) return 0;
-    *data = p->slot->data + (f->cursor - p->offset);
-    return (size_t)(upto - f->cursor);
-}
-
 /* Blocks until bytes can be lent (S3S_OK), or there are no more (S3S_END), or it failed. */
 static s3s_result s3si_fetch_peek(s3si_fetch *f, const uint8_t **data, size_t *n, s3s_error *err) {
     s3si_engine *e = f->engine;
@@ -6054,7 +6093,8 @@ static s3s_result s3si_fetch_peek(s3si_fetch *f, const uint8_t **data, size_t *n
         }
         *n = s3si_fetch_available_locked(f, data);
         if (*n) {
-            if (!f->first_us) f->first_us = s3si_time_mono_us();
+            f->lent_us = s3si_time_mono_us();
+            if (!f->first_us) f->first_us = f->lent_us;
             break;
         }
         if (f->cursor >= s3si_fetch_finish_locked(f) && f->state != S3SI_FETCH_FAILED) {
@@ -6066,12 +6106,14 @@ static s3s_result s3si_fetch_peek(s3si_fetch *f, const uint8_t **data, size_t *n
             r = err ? s3si_error_give(err, &f->err) : f->err.code;
             break;
         }
-        f->waiting = 1;
+        f->waiting = S3SI_WAIT_BYTES;
         s3si_engine_pump_locked(e);
         now = s3si_time_mono_us();
         look = s3si_fetch_hedge_locked(f, now);
+        if (now < f->lent_us + s3si_fetch_piece_us && look > f->lent_us + s3si_fetch_piece_us)
+            look = f->lent_us + s3si_fetch_piece_us;
         if (f->state != S3SI_FETCH_FAILED) s3si_engine_wait_locked(e, &f->cond, look);
-        f->waiting = 0;
+        f->waiting = S3SI_WAIT_NONE;
     }
     s3si_mutex_unlock(&e->lock);
     return r;
@@ -6102,10 +6144,10 @@ static s3s_result s3si_fetch_facts(s3si_fetch *f, s3s_object *o, s3s_slice *slic
     s3s_result r = S3S_OK;
     s3si_mutex_lock(&e->lock);
     while (!f->object_known && !f->ended && f->state != S3SI_FETCH_FAILED && !f->cancelled) {
-        f->waiting = 1;
+        f->waiting = S3SI_WAIT_ANY;
         s3si_engine_pump_locked(e);
         if (f->state != S3SI_FETCH_FAILED) s3si_engine_wait_locked(e, &f->cond, INT64_MAX);
-        f->waiting = 0;
+        f->waiting = S3SI_WAIT_NONE;
     }
     if (f->cancelled) r = s3si_error_set(err, S3S_E_CANCELLED, "cancelled");
     else if (f->state == S3SI_FETCH_FAILED) r = err ? s3si_error_give(err, &f->err) : f->err.code;
@@ -6133,13 +6175,13 @@ static s3s_result s3si_fetch_seek(s3si_fetch *f, uint64_t *begin, int *found, s3
     s3s_result r = S3S_OK;
     s3si_mutex_lock(&f->engine->lock);
     while (f->state != S3SI_FETCH_FAILED && !(f->state == S3SI_FETCH_RUNNING && (!f->sharded || f->cut.begin_known))) {
-        f->waiting = 1;
+        f->waiting = S3SI_WAIT_ANY;
         f->cursor = f->sharded ? f->cut.head_at : f->cursor; /* what was looked at is not needed any more */
         s3si_fetch_retire_locked(f);
         s3si_engine_pump_locked(f->engine);
         if (f->state != S3SI_FETCH_FAILED && !(f->sharded && f->cut.begin_known))
             s3si_engine_wait_locked(f->engine, &f->cond, INT64_MAX);
-        f->waiting = 0;
+        f->waiting = S3SI_WAIT_NONE;
     }
     if (f->state == S3SI_FETCH_FAILED) r = err ? s3si_error_give(err, &f->err) : f->err.code;
     *begin = f->cut.begin;
@@ -6169,6 +6211,7 @@ static void s3si_fetch_close(s3si_fetch *f) {
     s3si_mutex_lock(&e->lock);
     f->ended = 1;
     f->cancelled = 1;
+    f->waiting = S3SI_WAIT_ANY;
     s3si_fetch_abandon_all_locked(f);
     while (f->in_flight || f->asking) s3si_engine_wait_locked(e, &f->cond, INT64_MAX);
     s3si_engine_account_locked(e, f);
