@@ -2099,19 +2099,15 @@ enum { S3SI_SIGV4_SORT_MAX = 128 };
 /* Removes "//", "/./" and "/../" as RFC 3986 section 5.2.4 does; a trailing slash stays. */
 static void s3si_sigv4_normalize(s3si_buf *out, s3si_str path) {
     size_t base = out->n;
-    int slash = path.n && path.p[path.n - 1] == '/';
-    s3si_str segment;
+    int slash = path.n && path.p[path.n - 1] == '/', dots;
     while (path.n) {
-        segment = s3si_str_cut(path, '/', &path);
-        if (segment.n == 0) continue;
-        slash = path.n == 0 ? slash : 1;
-        if (s3si_str_is(segment, ".")) {
-            slash |= path.n == 0;
-        } else if (s3si_str_is(segment, "..")) {
+        s3si_str segment = s3si_str_cut(path, '/', &path);
+        dots = s3si_str_is(segment, ".") || s3si_str_is(segment, "..");
+        if (dots && path.n == 0) slash = 1;
+        if (segment.n == 2 && dots) {
             while (out->n > base && out->p[out->n - 1] != '/') out->n--;
             if (out->n > base) out->n--;
-            slash |= path.n == 0;
-        } else {
+        } else if (segment.n && !dots) {
             s3si_buf_addc(out, '/');
             s3si_buf_add(out, segment);
         }

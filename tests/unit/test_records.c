@@ -272,9 +272,11 @@ static s3si_cut_view shard_feed(const shard *s, s3si_cut *c, size_t from, size_t
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 static void in_one_piece(shard *s) {
-    s3si_cut c = shard_open(s);
-    s3si_cut_view view = shard_feed(s, &c, 0, s->text.n), *v = &view;
+    s3si_cut c;
+    s3si_cut_view view, *v = &view;
     s->order = "in one piece";
+    c = shard_open(s);
+    view = shard_feed(s, &c, 0, s->text.n);
     CHECK(v->done);
 }
 
@@ -282,10 +284,12 @@ static void in_one_piece(shard *s) {
  * it can be, and what lies between is delivered meanwhile. At each byte a copy of the cutter gets the rest
  * in one piece. */
 static void byte_by_byte(shard *s) {
-    s3si_cut c = shard_open(s), copy;
-    s3si_cut_view view = s3si_cut_look(&c), *v = &view;
+    s3si_cut c, copy;
+    s3si_cut_view view, *v = &view;
     size_t x;
     s->order = "byte by byte";
+    c = shard_open(s);
+    view = s3si_cut_look(&c);
     for (x = s->head; x <= s->text.n; x++) {
         int enough = s->begin >= s->end ? x + 1 >= s->end : x >= s->finish;
         if (x > s->head) view = shard_feed(s, &c, x - 1, x);
@@ -298,7 +302,7 @@ static void byte_by_byte(shard *s) {
         (void)shard_feed(s, &c, x, x); /* nothing changes nothing */
         copy = c;
         view = shard_feed(s, &copy, x, s->text.n);
-        CHECK(v->done || x == s->text.n);
+        CHECK(v->done);
         view = s3si_cut_look(&c);
     }
     CHECK(v->done);
@@ -336,10 +340,12 @@ static void the_end_first(shard *s) {
 
 /* Both ends at once, a byte here and a byte there. */
 static void both_ends_at_once(shard *s) {
-    s3si_cut c = shard_open(s);
-    s3si_cut_view view = s3si_cut_look(&c), *v = &view;
+    s3si_cut c;
+    s3si_cut_view view, *v = &view;
     size_t k;
     s->order = "both ends at once";
+    c = shard_open(s);
+    view = s3si_cut_look(&c);
     for (k = 0; s->head + k < s->text.n; k++) {
         if (s->tail + k < s->text.n) (void)shard_feed(s, &c, s->tail + k, s->tail + k + 1);
         view = shard_feed(s, &c, s->head + k, s->head + k + 1);
@@ -350,10 +356,12 @@ static void both_ends_at_once(shard *s) {
 /* In the worst order, pieces from the last to the first, over and over: what cannot be used yet is passed
  * over, and each round uses some. */
 static void backwards(shard *s) {
-    s3si_cut c = shard_open(s);
-    s3si_cut_view view = s3si_cut_look(&c), *v = &view;
+    s3si_cut c;
+    s3si_cut_view view, *v = &view;
     size_t pieces = s->text.n / 3 + 1, rounds, k;
     s->order = "backwards";
+    c = shard_open(s);
+    view = s3si_cut_look(&c);
     for (rounds = 0; !view.done && rounds <= pieces; rounds++)
         for (k = pieces; k-- > 0;) view = shard_feed(s, &c, least(3 * k, s->text.n), least(3 * k + 3, s->text.n));
     CHECK(v->done);
@@ -366,12 +374,6 @@ static void shard_in_every_order(shard *s) {
     the_end_first(s);
     both_ends_at_once(s);
     backwards(s);
-}
-
-static void shard_in_some_orders(shard *s) {
-    in_one_piece(s);
-    byte_by_byte(s);
-    both_ends_at_once(s);
 }
 
 /* Every shard of a text for every n from 1 to size + 2; those that are alike are looked at once. */
@@ -434,9 +436,9 @@ static void adversarial_texts_within_an_object(void **state) {
     (void)state;
     for (t = 0; t < COUNT(texts); t++)
         for (f = 0; f < COUNT(specs); f++) {
-            every_shard(texts[t], 1, specs[f], shard_in_some_orders);
-            every_shard(texts[t], UINT64_C(5000000000003), specs[f], shard_in_some_orders);
-            every_shard(texts[t], UINT64_MAX - texts[t].n, specs[f], shard_in_some_orders);
+            every_shard(texts[t], 1, specs[f], shard_in_every_order);
+            every_shard(texts[t], UINT64_C(5000000000003), specs[f], shard_in_every_order);
+            every_shard(texts[t], UINT64_MAX - texts[t].n, specs[f], shard_in_every_order);
         }
 }
 
@@ -453,8 +455,7 @@ static void all_small_texts(void **state) {
         for (bits = 0; bits < 1u << size; bits++) {
             for (i = 0; i < size; i++) text[i] = bits >> i & 1 ? 'b' : 'a';
             for (f = 0; f < COUNT(small); f++)
-                every_shard(s3si_str_make(text, size), 0, small[f],
-                            size <= 7 ? shard_in_every_order : shard_in_some_orders);
+                every_shard(s3si_str_make(text, size), 0, small[f], shard_in_every_order);
         }
 }
 
@@ -471,7 +472,7 @@ static void long_delimiters(void **state) {
             memcpy(text + n, delims[d], k); /* prefixes, the whole once in m times */
             n += k;
         }
-        every_shard(s3si_str_make(text, n), 0, spec, shard_in_some_orders);
+        every_shard(s3si_str_make(text, n), 0, spec, shard_in_every_order);
     }
 }
 
@@ -805,13 +806,13 @@ static void the_window_of_simple_texts(void **state) {
 }
 
 /* Over many mixtures of lengths: the window is between its bounds, grows with what a request costs, and its
- * price is close to the best that the lengths themselves (not their histogram) allow. */
+ * price is at most twice the best that the lengths themselves (not their histogram) allow. */
 static void the_window_is_the_cheapest(void **state) {
     static uint64_t each[300];
     uint64_t seed = 7;
     int round;
     (void)state;
-    for (round = 0; round < 400; round++) {
+    for (round = 0; round < 2000; round++) {
         size_t n = 1 + unit_random(&seed) % COUNT(each), i;
         unsigned bits = 1 + (unsigned)(unit_random(&seed) % 24);
         double cost, total = 0;
@@ -836,7 +837,7 @@ static void the_window_is_the_cheapest(void **state) {
             for (i = 0, p = 0; i < n; i++)
                 if (each[i] > window) p += (double)(each[i] - window) / total;
             price = (double)window + p * cost;
-            if (price > 1.2 * best)
+            if (price > 2 * best)
                 fail_msg("a window of %llu costs %.0f, the best %.0f", (unsigned long long)window, price, best);
         }
     }
