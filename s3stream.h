@@ -874,6 +874,7 @@ static void s3si_buf_deinit(s3si_buf *b) {
 }
 
 static void s3si_buf_clear(s3si_buf *b) {
+    if (b->p) b->p[0] = 0;
     b->n = 0;
     b->failed = 0;
 }
@@ -3773,12 +3774,14 @@ static void s3si_exchange_send(s3si_exchange *x, s3si_pool *pool, int64_t now) {
     s3si_conn *c = x->conn;
     int64_t look = s3si_exchange_stalled(x, now);
     long put = 0;
+    short want = 0;
     while (x->sent < total) {
         int in_head = x->sent < x->out.n;
         const char *p = in_head ? x->out.p + x->sent : x->body.p + (x->sent - x->out.n);
         size_t n = in_head ? x->out.n - x->sent : total - x->sent;
         if (n > S3SI_RECV_MAX) n = S3SI_RECV_MAX;
         put = c->t.send(&c->t, p, n);
+        want = c->t.want; /* before a look for an early answer sets its own */
         if (put <= 0) break;
         x->sent += (size_t)put;
         x->moved += (size_t)put;
@@ -3790,7 +3793,7 @@ static void s3si_exchange_send(s3si_exchange *x, s3si_pool *pool, int64_t now) {
         } else if (look < 0) {
             s3si_exchange_fail(x, pool, now, S3S_E_TIMEOUT, "send", "the server takes no more bytes", 0);
         } else {
-            s3si_wait_set(&x->wait, c->t.fd, (short)(c->t.want | S3SI_POLL_IN), look);
+            s3si_wait_set(&x->wait, c->t.fd, (short)(want | S3SI_POLL_IN), look);
         }
         return;
     }
