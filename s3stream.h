@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * s3stream.h - v0.1.0 - read, split and write big S3 objects at the speed of the wire. One file, C99.
+ * s3stream.h - v0.1.0 - read, split and write big S3 objects at the speed of the wire. C99.
  *
  * Do this in ONE source file, before any other include:
  *
@@ -21,13 +21,14 @@
  *         if ((r = s3s_client_create(NULL, &client, &err)) == S3S_OK &&
  *             (r = s3s_reader_open(client, argv[argc - 1], &opt, &reader, &err)) == S3S_OK)
  *             while ((r = s3s_reader_record(reader, &line, &n, &err)) == S3S_OK) lines++;
- *         if (r == S3S_END) printf("%lu lines\n", lines); else fprintf(stderr, "%s\n", err.message);
+ *         if (r == S3S_END) printf("%lu lines\n", lines);
+ *         else fprintf(stderr, "%s\n", err.message);
  *         s3s_reader_close(reader); s3s_client_destroy(client);
  *         return r != S3S_END;
  *     }
  *
- * The sixteen workers need not know of each other: no coordinator, no sampling, no extra request. Every
- * record is whole and is delivered by exactly one of them. How: chapter 3.
+ * The sixteen workers need not know of each other: no coordinator, no sampling, no extra request.
+ * Every record is whole and is delivered by exactly one of them. How: chapter 3.
  *
  * CONTENTS (grep '>>' leads to a section)
  *
@@ -69,71 +70,77 @@
  *
  * 1 BUILDING
  *
- * libc, POSIX threads and sockets, nothing else. The implementing file includes this header first (or is
- * compiled with -D_GNU_SOURCE or -std=gnu99), because strict C hides sockets and clocks otherwise.
- * Compile-time switches; all but S3STREAM_STATIC matter in the implementing file only:
+ * libc, POSIX threads and sockets, nothing else. The implementing file includes this header first
+ * (or is compiled with -D_GNU_SOURCE or -std=gnu99), because strict C hides sockets and clocks
+ * otherwise. Compile-time switches; all but S3STREAM_STATIC matter in the implementing file only:
  *
  *     S3STREAM_IMPLEMENTATION   define in one file: compiles the implementation there
- *     S3STREAM_STATIC           every function is static: for a program of one file. Set where included
+ *     S3STREAM_STATIC           every function is static, for a program of one file; set it there
  *     S3STREAM_NO_THREADS       event loops run inside the caller's calls; no thread is started
  *     S3STREAM_NO_TLS           the TLS adapter interface is compiled out; https is always an error
  *     S3STREAM_NO_WRITE         no s3s_put, no s3s_delete
- *     S3STREAM_NO_CREDENTIALS   explicit credentials (config or callback) only; the environment is not read
+ *     S3STREAM_NO_CREDENTIALS   credentials from config or callback only, not from the environment
  *     S3STREAM_ASSERT(x)        replaces assert() for our own bugs; input is never checked by it
  *
- * Everything else is set at run time in s3s_config. A plain `#define S3STREAM_NO_TLS` works, as does =1.
- * A client checks at creation that the header it was compiled with is the one it is linked with.
+ * Everything else is set at run time in s3s_config. A plain `#define S3STREAM_NO_TLS` works, as
+ * does =1. A client checks at creation that the header it was compiled with is the one it is
+ * linked with.
  *
  * 2 USING
  *
- * A client owns the threads, connections and credentials; make one and share it. Every fallible function
- * returns an s3s_result, writes its result through an out parameter and its details to an s3s_error that
- * the caller owns (or NULL). Zeroed options are right everywhere: `s3s_read_options opt = {0};`.
- * Strings passed in are copied. The library prints nothing, exits never, and raises no signal.
+ * A client owns the threads, connections and credentials; make one and share it. Every fallible
+ * function returns an s3s_result, writes its result through an out parameter and its details to an
+ * s3s_error that the caller owns (or NULL). Zeroed options are right everywhere: `s3s_read_options
+ * opt = {0};`. Strings passed in are copied. The library prints nothing, exits never, and raises
+ * no signal.
  *
- * A client may be used by many threads. A reader, list or plan is used by one thread at a time, except
- * s3s_reader_cancel, which any thread may call. In a child after fork(), a client answers S3S_E_FORKED.
+ * A client may be used by many threads. A reader, list or plan is used by one thread at a time,
+ * except s3s_reader_cancel, which any thread may call. In a child after fork(), a client answers
+ * S3S_E_FORKED.
  *
  * URIs: s3://bucket/key (the key is literal: never percent-decoded, never normalised),
  * http(s)://host/path (any web server that serves ranges, unsigned), file:///path.
  *
- * Reading is bounded: a reader holds at most `memory` bytes (64 MiB by default) however slow its consumer
- * is, and no response is held open for the consumer: a part of the object is requested once there is room
- * for all of it, and is then taken off the wire at full speed. So a server that drops stalled responses
- * never sees one.
+ * Reading is bounded: a reader holds at most `memory` bytes (64 MiB by default) however slow its
+ * consumer is, and no response is held open for the consumer: a part of the object is requested
+ * once there is room for all of it, and is then taken off the wire at full speed. So a server that
+ * drops stalled responses never sees one.
  *
- * One version or an error: the first response's ETag and total size are sent with, and compared against,
- * all later ones. An object overwritten during a read is S3S_E_CHANGED, never a mixture. Workers in
- * separate processes see an overwrite between them only when they are given the same expected_etag.
+ * One version or an error: the first response's ETag and total size are sent with, and compared
+ * against, all later ones. An object overwritten during a read is S3S_E_CHANGED, never a mixture.
+ * Workers in separate processes see an overwrite between them only when they are given the same
+ * expected_etag.
  *
  * Names ending in _ms are milliseconds, in _seconds seconds; sizes and offsets are bytes.
  *
  * 3 SHARDS
  *
- * An object of `size` bytes is cut for `n` workers at s(i) = floor(i * size / n). A record belongs to the
- * shard in whose nominal range [s(i), s(i+1)) its FIRST byte lies. For records ended by a delimiter of m
- * bytes, let a(p) be the smallest q >= p such that the m bytes before q are the delimiter, a(0) = 0, and
- * a(p) = size where there is none; for records of B bytes, a(p) = min(size, ceil(p / B) * B). Shard i is
- * exactly [a(s(i)), a(s(i+1))). Hence the shards concatenated are the object, every record is whole and in
- * one shard, a record longer than a shard leaves later shards empty, and a last record without its
- * delimiter is kept.
+ * An object of `size` bytes is cut for `n` workers at s(i) = floor(i * size / n). A record belongs
+ * to the shard in whose nominal range [s(i), s(i+1)) its FIRST byte lies. For records ended by a
+ * delimiter of m bytes, let a(p) be the smallest q >= p such that the m bytes before q are the
+ * delimiter, a(0) = 0, and a(p) = size where there is none; for records of B bytes, a(p) =
+ * min(size, ceil(p / B) * B). Shard i is exactly [a(s(i)), a(s(i+1))). Hence the shards
+ * concatenated are the object, every record is whole and in one shard, a record longer than a
+ * shard leaves later shards empty, and a last record without its delimiter is kept.
  *
- * A worker finds both ends inside the reads that it does anyway: its first part begins m bytes early, its
- * last part reaches a little past s(i+1). How far is the `window`: learned from the lengths of the records
- * seen so far (4 KiB at first), or 64 KiB (dynamic), or a given number. When the window holds no
- * delimiter, the next request begins where it ended and is twice as long, without end. A shard in which no
- * record begins stops at s(i+1), so an object without any delimiter is not read n times.
+ * A worker finds both ends inside the reads that it does anyway: its first part begins m bytes
+ * early, its last part reaches a little past s(i+1). How far is the `window`: learned from the
+ * lengths of the records seen so far (4 KiB at first), or 64 KiB (dynamic), or a given number.
+ * When the window holds no delimiter, the next request begins where it ended and is twice as long,
+ * without end. A shard in which no record begins stops at s(i+1), so an object without any
+ * delimiter is not read n times.
  *
- * A byte range, when given, stands in for the object: s() divides that range, and records begin and end
- * within it. The size is needed to divide: give it, or the pair costs one HEAD request per worker but the
- * first, which learns it from its first answer.
+ * A byte range, when given, stands in for the object: s() divides that range, and records begin
+ * and end within it. The size is needed to divide: give it, or the pair costs one HEAD request per
+ * worker but the first, which learns it from its first answer.
  *
  * 4 ERRORS
  *
- * S3S_OK is 0. S3S_END ends a stream and is not an error. Every other code says what the caller can do;
- * s3s_error.message is one line that names the object, the value and the remedy, and the fields beside it
- * carry the HTTP status, the store's own code and request id. What is worth retrying was retried before
- * you see it. A reader's error is sticky: it answers the same to every later call.
+ * S3S_OK is 0. S3S_END ends a stream and is not an error. Every other code says what the caller
+ * can do; s3s_error.message is one line that names the object, the value and the remedy, and the
+ * fields beside it carry the HTTP status, the store's own code and request id. What is worth
+ * retrying was retried before you see it. A reader's error is sticky: it answers the same to every
+ * later call.
  *
  * 5 HOW TO EXTEND
  *
@@ -158,7 +165,9 @@
 #define S3STREAM_VERSION 100 /* major * 10000 + minor * 100 + patch */
 #define S3STREAM_VERSION_TEXT "0.1.0"
 
-#if defined(S3STREAM_STATIC)
+#if defined(S3STREAM_STATIC) && defined(__GNUC__)
+#define S3SDEF __attribute__((unused)) static
+#elif defined(S3STREAM_STATIC)
 #define S3SDEF static
 #elif defined(__cplusplus)
 #define S3SDEF extern "C"
@@ -170,7 +179,7 @@
 extern "C" {
 #endif
 
-/* ---- Results ------------------------------------------------------------------------------------------
+/* ---- Results --------------------------------------------------------------------------------
  * X(name, may a new attempt help, text). What is retried automatically has been retried already. */
 #define S3S_RESULTS(X) \
     X(S3S_OK, 0, "done") \
@@ -206,8 +215,8 @@ typedef enum s3s_result {
     S3S_RESULT_COUNT
 } s3s_result;
 
-/* What went wrong, in a struct the caller owns; it holds no pointers and needs no freeing. Every public
- * function that takes one clears it first and fills it when it returns an error. */
+/* What went wrong, in a struct the caller owns; it holds no pointers and needs no freeing. Every
+ * public function that takes one clears it first and fills it when it returns an error. */
 typedef struct s3s_error {
     char message[640];    /* one line: object, value, remedy; never a secret */
     s3s_result code;      /* the same as the function's result */
@@ -215,7 +224,8 @@ typedef struct s3s_error {
     int os_error;         /* errno, 0 when none */
     int attempts;         /* requests sent for this, the first included */
     uint64_t offset;      /* byte of the object at which a read failed */
-    const char *phase;    /* "resolve", "connect", "send", "head", "body", ...: a literal, or NULL */
+    /* "resolve", "connect", "send", "head", "body", ...: a literal, or NULL */
+    const char *phase;
     char s3_code[64];     /* the store's error code, e.g. "NoSuchKey" */
     char request_id[96];  /* x-amz-request-id */
 } s3s_error;
@@ -227,7 +237,7 @@ S3SDEF const char *s3s_result_text(s3s_result r);
 /* The version of the implementation linked, e.g. "0.1.0"; a literal. Any thread. */
 S3SDEF const char *s3s_version(void);
 
-/* ---- Configuration ------------------------------------------------------------------------------------
+/* ---- Configuration --------------------------------------------------------------------------
  * A zeroed s3s_config, or NULL for it, is right: endpoint, region and keys then come from the usual
  * AWS_ environment variables. All strings are copied by s3s_client_create. */
 typedef struct s3s_credentials {
@@ -237,8 +247,8 @@ typedef struct s3s_credentials {
     int64_t expires;          /* seconds since 1970, 0 = never */
 } s3s_credentials;
 
-/* Own allocator: all three functions or none. Called on any thread; `alloc` need not be aligned beyond
- * malloc's promise. */
+/* Own allocator: all three functions or none. Called on any thread; `alloc` need not be aligned
+ * beyond malloc's promise. */
 typedef struct s3s_allocator {
     void *(*alloc)(void *user, size_t n);
     void *(*realloc)(void *user, void *p, size_t n);
@@ -246,17 +256,18 @@ typedef struct s3s_allocator {
     void *user;
 } s3s_allocator;
 
-/* Own log sink. Lines carry no secret and no newline. Called on any thread, also with the library's locks
- * held: do not call back into the library. Level 1 = one line per retry or surprise, 2 = one per request. */
+/* Own log sink. Lines carry no secret and no newline. Called on any thread, also with the
+ * library's locks held: do not call back into the library. Level 1 = one line per retry or
+ * surprise, 2 = one per request. */
 typedef struct s3s_log {
     void (*fn)(void *user, int level, const char *line);
     void *user;
     int level;
 } s3s_log;
 
-/* A TLS adapter. Non-blocking: each function answers the count of bytes done (handshake, shutdown: 1 when
- * complete) or one of the S3S_TLS_ codes. The session calls io->read and io->write, which have the same
- * answers. One context may serve several threads; a session belongs to one. */
+/* A TLS adapter. Non-blocking: each function answers the count of bytes done (handshake, shutdown:
+ * 1 when complete) or one of the S3S_TLS_ codes. The session calls io->read and io->write, which
+ * have the same answers. One context may serve several threads; a session belongs to one. */
 enum { S3S_TLS_ERROR = -1, S3S_TLS_WANT_READ = -2, S3S_TLS_WANT_WRITE = -3, S3S_TLS_CLOSED = -4 };
 typedef struct s3s_tls_io {
     long (*read)(void *user, void *buf, size_t n);
@@ -265,11 +276,13 @@ typedef struct s3s_tls_io {
 } s3s_tls_io;
 typedef struct s3s_tls {
     void *ctx;
-    /* `host` is the name to verify and to send as SNI; `io` lives as long as the session. NULL on failure,
-     * with a one-line reason in text. */
-    void *(*session_create)(void *ctx, const char *host, const s3s_tls_io *io, char *text, size_t text_cap);
+    /* `host` is the name to verify and to send as SNI; `io` lives as long as the session. NULL on
+     * failure, with a one-line reason in text. */
+    void *(*session_create)(void *ctx, const char *host, const s3s_tls_io *io, char *text,
+                            size_t text_cap);
     long (*handshake)(void *session, char *text, size_t text_cap);
-    long (*read)(void *session, void *buf, size_t n, char *text, size_t text_cap); /* CLOSED: close_notify */
+    /* CLOSED: close_notify */
+    long (*read)(void *session, void *buf, size_t n, char *text, size_t text_cap);
     long (*write)(void *session, const void *buf, size_t n, char *text, size_t text_cap);
     long (*shutdown)(void *session);
     void (*session_destroy)(void *session);
@@ -279,7 +292,8 @@ enum { S3S_ADDRESSING_AUTO = 0, S3S_ADDRESSING_PATH, S3S_ADDRESSING_VIRTUAL };
 enum { S3S_SIGN_PAYLOAD_AUTO = 0, S3S_SIGN_PAYLOAD_ALWAYS, S3S_SIGN_PAYLOAD_NEVER };
 
 typedef struct s3s_config {
-    const char *endpoint;      /* "http://127.0.0.1:9000"; NULL: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS */
+    /* "http://127.0.0.1:9000"; NULL: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, AWS */
+    const char *endpoint;
     const char *region;        /* NULL: AWS_REGION, AWS_DEFAULT_REGION, "us-east-1" */
     const char *access_key;    /* NULL: the callback, then AWS_ACCESS_KEY_ID and its siblings */
     const char *secret_key;
@@ -289,7 +303,8 @@ typedef struct s3s_config {
     void *credentials_user;
     int anonymous;             /* 1: requests are not signed */
     int no_environment;        /* 1: no AWS_ variable is read */
-    int addressing;            /* S3S_ADDRESSING_AUTO: virtual-host style on AWS, path style elsewhere */
+    /* S3S_ADDRESSING_AUTO: virtual-host style on AWS, path style elsewhere */
+    int addressing;
     const s3s_tls *tls;        /* adapter for https; copied; its ctx must outlive the client */
     int connections;           /* requests in flight at once, client-wide; 0 = 16 */
     int threads;               /* event loops; 0 = the number of cores, at most 4 */
@@ -298,13 +313,16 @@ typedef struct s3s_config {
     int connect_timeout_ms;    /* 0 = 5000, per address */
     int response_timeout_ms;   /* until the response head is complete; 0 = 30000, -1 = none */
     int stall_timeout_ms;      /* at least 1 KiB/s of body over this time; 0 = 30000, -1 = none */
-    int idle_timeout_ms;       /* an unused connection older than this is not used again; 0 = 4000 */
+    /* an unused connection older than this is not used again; 0 = 4000 */
+    int idle_timeout_ms;
     s3s_allocator allocator;
     s3s_log log;
-    int64_t (*clock)(void *user); /* wall clock for signatures, seconds since 1970; NULL: the system's */
+    /* wall clock for signatures, seconds since 1970; NULL: the system's */
+    int64_t (*clock)(void *user);
     void *clock_user;
     const char *user_agent;    /* appended to "s3stream/0.1.0" */
-    const char *const *headers; /* extra "Name: value" lines sent with every request to the store, NULL-ended */
+    /* extra "Name: value" lines sent with every request to the store, NULL-ended */
+    const char *const *headers;
 } s3s_config;
 
 typedef struct s3s_client s3s_client;
@@ -314,13 +332,15 @@ typedef struct s3s_client s3s_client;
  * S3S_E_MEMORY, S3S_E_VERSION. Any thread. (A macro, so that a mismatch of headers is seen.) */
 #define s3s_client_create(config, client, err) \
     s3s_client_create_versioned((config), S3STREAM_VERSION, sizeof(s3s_config), (client), (err))
-S3SDEF s3s_result s3s_client_create_versioned(const s3s_config *config, int version, size_t config_size,
-                                              s3s_client **client, s3s_error *err);
+S3SDEF s3s_result s3s_client_create_versioned(const s3s_config *config, int version,
+                                              size_t config_size, s3s_client **client,
+                                              s3s_error *err);
 
 /* Ends a client: its readers and lists must have been closed. NULL is allowed. One thread. */
 S3SDEF void s3s_client_destroy(s3s_client *client);
 
-/* ---- Statistics --------------------------------------------------------------------------------------- */
+/* ---- Statistics -----------------------------------------------------------------------------
+ */
 typedef struct s3s_stats {
     uint64_t requests;            /* sent, attempts included */
     uint64_t retries;             /* of these, attempts after the first */
@@ -328,7 +348,8 @@ typedef struct s3s_stats {
     uint64_t throttled;           /* 503 and 429 answers */
     uint64_t bytes_received;      /* body bytes off the wire */
     uint64_t bytes_delivered;     /* bytes handed to the consumer */
-    uint64_t wasted_bytes;        /* received and not delivered: look-behind, windows, lost hedges, prefixes */
+    /* received and not delivered: look-behind, windows, lost hedges, prefixes */
+    uint64_t wasted_bytes;
     uint64_t records;             /* delivered by s3s_reader_record */
     uint64_t connections_opened;
     uint64_t window_misses;       /* requests because a record ran past the window */
@@ -337,13 +358,16 @@ typedef struct s3s_stats {
     int pinned;                   /* 1: all parts are known to be of one version of the object */
 } s3s_stats;
 
-/* Sums over all of a client's work, closed readers included (first_byte_seconds: of the fastest). Any thread. */
+/* Sums over all of a client's work, closed readers included (first_byte_seconds: of the fastest).
+ * Any thread. */
 S3SDEF void s3s_client_stats(s3s_client *client, s3s_stats *stats);
 
-/* ---- Objects ------------------------------------------------------------------------------------------ */
+/* ---- Objects --------------------------------------------------------------------------------
+ */
 typedef struct s3s_object {
     uint64_t size;
-    char etag[128];           /* with its quotes, as sent: "\"9a03...\"" or "W/\"...\""; "" when unknown */
+    /* with its quotes, as sent: "\"9a03...\"" or "W/\"...\""; "" when unknown */
+    char etag[128];
     char last_modified[40];   /* as sent: HTTP date */
     char version_id[128];
     char content_type[128];
@@ -359,18 +383,20 @@ typedef struct s3s_buffer { /* bytes owned by the caller, from the client's allo
 
 S3SDEF void s3s_buffer_free(s3s_buffer *buffer); /* a zeroed or freed one is allowed */
 
-/* The object's size, ETag, date and metadata, into *object. HeadObject, HTTP HEAD, or stat() for file://.
- * Errors: S3S_E_NOT_FOUND, S3S_E_ACCESS, the wire's. Any thread. */
+/* The object's size, ETag, date and metadata, into *object. HeadObject, HTTP HEAD, or stat() for
+ * file://. Errors: S3S_E_NOT_FOUND, S3S_E_ACCESS, the wire's. Any thread. */
 S3SDEF s3s_result s3s_head(s3s_client *client, const char *uri, s3s_object *object, s3s_error *err);
 
-/* ---- Reading ------------------------------------------------------------------------------------------ */
+/* ---- Reading --------------------------------------------------------------------------------
+ */
 enum { S3S_STRATEGY_APPROX_CORRECTION = 0, S3S_STRATEGY_SMART_PREALIGNED };
 #define S3S_WINDOW_LEARNED 0
 #define S3S_WINDOW_DYNAMIC (-1)
 
 typedef struct s3s_slice {
     uint64_t start, end; /* [start, end) */
-    int exact;           /* 1: both ends are record boundaries already; 0: nominal, to be corrected */
+    /* 1: both ends are record boundaries already; 0: nominal, to be corrected */
+    int exact;
     int64_t window;      /* initial window for this slice's end; 0 = as the options say */
 } s3s_slice;
 
@@ -379,61 +405,74 @@ typedef struct s3s_plan s3s_plan;
 typedef struct s3s_read_options {
     uint64_t offset;          /* first byte */
     uint64_t length;          /* bytes; 0 = to the end of the object */
-    uint64_t size;            /* the object's size where it is known: saves a shard's HEAD; 0 = unknown */
+    /* the object's size where it is known: saves a shard's HEAD; 0 = unknown */
+    uint64_t size;
     uint32_t shard_index;     /* from 0 */
     uint32_t shard_count;     /* 0 = not sharded: the range as it is */
     const s3s_slice *slice;   /* a slice instead of index and count; copied */
-    const s3s_plan *plan;     /* with shard_index: that slice of the plan; size and ETag come from it */
-    const char *records;      /* "lines" (NULL), "delim:TEXT" (escapes \n \r \t \0 \\ \xHH), "fixed:BYTES" */
+    /* with shard_index: that slice of the plan; size and ETag come from it */
+    const s3s_plan *plan;
+    /* "lines" (NULL), "delim:TEXT" (escapes \n \r \t \0 \\ \xHH), "fixed:BYTES" */
+    const char *records;
     int strategy;             /* S3S_STRATEGY_... */
     int64_t window;           /* S3S_WINDOW_LEARNED, S3S_WINDOW_DYNAMIC (64 KiB) or bytes */
-    uint64_t part_size;       /* bytes a request; then requests = ceil(length / part_size); 0 = chosen */
+    /* bytes a request; then requests = ceil(length / part_size); 0 = chosen */
+    uint64_t part_size;
     int connections;          /* requests of this reader in flight; 0 = the client's */
     uint64_t memory;          /* most bytes of parts held; 0 = the client's */
     const char *expected_etag; /* read this version or fail with S3S_E_CHANGED */
     const char *version_id;
     int no_hedge;             /* 1: never ask twice for a slow part */
-    uint64_t max_size;        /* s3s_get: refuse more than this with S3S_E_TOO_LARGE; 0 = no limit */
+    /* s3s_get: refuse more than this with S3S_E_TOO_LARGE; 0 = no limit */
+    uint64_t max_size;
     uint64_t max_record;      /* s3s_reader_record: longest record joined; 0 = `memory` */
-    void (*progress)(void *user, uint64_t delivered, uint64_t total); /* on the consumer's thread; total 0 = unknown */
+    /* on the consumer's thread; total 0 = unknown */
+    void (*progress)(void *user, uint64_t delivered, uint64_t total);
     void *progress_user;
 } s3s_read_options;
 
-/* Reads a range (default: all) into fresh memory, with parallel requests. *buffer: owned by the caller,
- * s3s_buffer_free. Errors: as s3s_reader_open, S3S_E_TOO_LARGE. GetObject. Any thread. */
-S3SDEF s3s_result s3s_get(s3s_client *client, const char *uri, const s3s_read_options *options, s3s_buffer *buffer,
-                          s3s_error *err);
+/* Reads a range (default: all) into fresh memory, with parallel requests. *buffer: owned by the
+ * caller, s3s_buffer_free. Errors: as s3s_reader_open, S3S_E_TOO_LARGE. GetObject. Any thread. */
+S3SDEF s3s_result s3s_get(s3s_client *client, const char *uri, const s3s_read_options *options,
+                          s3s_buffer *buffer, s3s_error *err);
 
-/* The same into the caller's memory; *got: bytes written. S3S_E_TOO_LARGE when the range does not fit cap. */
-S3SDEF s3s_result s3s_get_into(s3s_client *client, const char *uri, const s3s_read_options *options, void *dst,
-                               size_t cap, size_t *got, s3s_error *err);
+/* The same into the caller's memory; *got: bytes written. S3S_E_TOO_LARGE when the range does not
+ * fit cap. */
+S3SDEF s3s_result s3s_get_into(s3s_client *client, const char *uri, const s3s_read_options *options,
+                               void *dst, size_t cap, size_t *got, s3s_error *err);
 
 typedef struct s3s_reader s3s_reader;
 
-/* Opens a reader over an object, a range or a shard; requests start at once. *reader: owned by the caller,
- * s3s_reader_close, before its client ends. Only arguments are checked here: what the server says comes
- * with the first read. Errors: S3S_E_ARGUMENT, S3S_E_MEMORY, S3S_E_PLAN, S3S_E_UNSUPPORTED. Any thread.
- * GetObject with Range and If-Match; HeadObject where a shard must learn the size. */
-S3SDEF s3s_result s3s_reader_open(s3s_client *client, const char *uri, const s3s_read_options *options,
-                                  s3s_reader **reader, s3s_error *err);
+/* Opens a reader over an object, a range or a shard; requests start at once. *reader: owned by the
+ * caller, s3s_reader_close, before its client ends. Only arguments are checked here: what the
+ * server says comes with the first read. Errors: S3S_E_ARGUMENT, S3S_E_MEMORY, S3S_E_PLAN,
+ * S3S_E_UNSUPPORTED. Any thread. GetObject with Range and If-Match; HeadObject where a shard must
+ * learn the size. */
+S3SDEF s3s_result s3s_reader_open(s3s_client *client, const char *uri,
+                                  const s3s_read_options *options, s3s_reader **reader,
+                                  s3s_error *err);
 
-/* Copies at most n bytes to buf; *got: how many, at least 1 with S3S_OK. S3S_END at the end. Blocks until
- * there are some. Errors: the wire's; S3S_E_CHANGED; S3S_E_CANCELLED; sticky. */
-S3SDEF s3s_result s3s_reader_read(s3s_reader *reader, void *buf, size_t n, size_t *got, s3s_error *err);
+/* Copies at most n bytes to buf; *got: how many, at least 1 with S3S_OK. S3S_END at the end.
+ * Blocks until there are some. Errors: the wire's; S3S_E_CHANGED; S3S_E_CANCELLED; sticky. */
+S3SDEF s3s_result s3s_reader_read(s3s_reader *reader, void *buf, size_t n, size_t *got,
+                                  s3s_error *err);
 
 /* Lends the next piece, as large as there is; *data is valid until the next call on this reader. */
 S3SDEF s3s_result s3s_reader_next(s3s_reader *reader, const void **data, size_t *n, s3s_error *err);
 
-/* Lends one whole record with its delimiter (only the object's last may lack it), joined where it spans
- * parts; valid until the next call on this reader. S3S_E_TOO_LARGE beyond max_record. Calls of read, next
- * and record may be mixed: each goes on where the last one ended. */
-S3SDEF s3s_result s3s_reader_record(s3s_reader *reader, const void **data, size_t *n, s3s_error *err);
+/* Lends one whole record with its delimiter (only the object's last may lack it), joined where it
+ * spans parts; valid until the next call on this reader. S3S_E_TOO_LARGE beyond max_record. Calls
+ * of read, next and record may be mixed: each goes on where the last one ended. */
+S3SDEF s3s_result s3s_reader_record(s3s_reader *reader, const void **data, size_t *n,
+                                    s3s_error *err);
 
-/* Object and slice: blocks until the first response has told them. Either pointer may be NULL. slice: the
- * nominal range, or the exact one once both ends are known (slice->exact). */
-S3SDEF s3s_result s3s_reader_info(s3s_reader *reader, s3s_object *object, s3s_slice *slice, s3s_error *err);
+/* Object and slice: blocks until the first response has told them. Either pointer may be NULL.
+ * slice: the nominal range, or the exact one once both ends are known (slice->exact). */
+S3SDEF s3s_result s3s_reader_info(s3s_reader *reader, s3s_object *object, s3s_slice *slice,
+                                  s3s_error *err);
 
-/* The object's offset of the next byte to be delivered (of the shard's nominal start, until it is known). */
+/* The object's offset of the next byte to be delivered (of the shard's nominal start, until it is
+ * known). */
 S3SDEF uint64_t s3s_reader_position(s3s_reader *reader);
 
 S3SDEF void s3s_reader_stats(s3s_reader *reader, s3s_stats *stats);
@@ -444,9 +483,9 @@ S3SDEF void s3s_reader_cancel(s3s_reader *reader);
 
 S3SDEF void s3s_reader_close(s3s_reader *reader); /* NULL is allowed */
 
-/* ---- Plans --------------------------------------------------------------------------------------------
- * A plan fixes size, version and slices once, so that workers need neither ask for the size nor, where the
- * boundaries were found ahead (smart-prealigned), look for them. */
+/* ---- Plans ----------------------------------------------------------------------------------
+ * A plan fixes size, version and slices once, so that workers need neither ask for the size nor,
+ * where the boundaries were found ahead (smart-prealigned), look for them. */
 typedef struct s3s_plan_options {
     uint64_t offset, length; /* the range to divide; 0, 0 = all */
     uint64_t size;           /* known size; 0 = a HEAD request asks */
@@ -457,10 +496,10 @@ typedef struct s3s_plan_options {
     const char *expected_etag, *version_id;
 } s3s_plan_options;
 
-/* Makes a plan; *plan: owned by the caller, s3s_plan_destroy. HeadObject, and for smart-prealigned one small
- * ranged GetObject per inner boundary. Any thread. */
-S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri, const s3s_plan_options *options,
-                                  s3s_plan **plan, s3s_error *err);
+/* Makes a plan; *plan: owned by the caller, s3s_plan_destroy. HeadObject, and for smart-prealigned
+ * one small ranged GetObject per inner boundary. Any thread. */
+S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri,
+                                  const s3s_plan_options *options, s3s_plan **plan, s3s_error *err);
 S3SDEF uint32_t s3s_plan_count(const s3s_plan *plan);
 S3SDEF s3s_result s3s_plan_slice(const s3s_plan *plan, uint32_t index, s3s_slice *slice);
 
@@ -468,14 +507,16 @@ S3SDEF s3s_result s3s_plan_slice(const s3s_plan *plan, uint32_t index, s3s_slice
 S3SDEF const char *s3s_plan_uri(const s3s_plan *plan);
 S3SDEF const s3s_object *s3s_plan_object(const s3s_plan *plan);
 
-/* A plan from JSON text, and JSON text from a plan (*text: NUL-ended, s3s_buffer_free). Any thread.
- * S3S_E_PLAN names what is wrong with the text. The version is not checked here: a reader opened with the
- * plan refuses an object with another ETag. */
-S3SDEF s3s_result s3s_plan_parse(s3s_client *client, const char *json, size_t n, s3s_plan **plan, s3s_error *err);
+/* A plan from JSON text, and JSON text from a plan (*text: NUL-ended, s3s_buffer_free). Any
+ * thread. S3S_E_PLAN names what is wrong with the text. The version is not checked here: a reader
+ * opened with the plan refuses an object with another ETag. */
+S3SDEF s3s_result s3s_plan_parse(s3s_client *client, const char *json, size_t n, s3s_plan **plan,
+                                 s3s_error *err);
 S3SDEF s3s_result s3s_plan_format(const s3s_plan *plan, s3s_buffer *text, s3s_error *err);
 S3SDEF void s3s_plan_destroy(s3s_plan *plan);
 
-/* ---- Writing ------------------------------------------------------------------------------------------ */
+/* ---- Writing --------------------------------------------------------------------------------
+ */
 typedef struct s3s_write_options {
     const char *content_type;    /* NULL: application/octet-stream */
     const char *if_match;        /* an ETag */
@@ -486,16 +527,17 @@ typedef struct s3s_write_options {
     void *progress_user;
 } s3s_write_options;
 
-/* Stores n bytes (at most 5 GiB) as one object; *object (may be NULL): its ETag, version, size. file://
- * goes to a temporary name and is renamed. Errors: S3S_E_PRECONDITION, S3S_E_ACCESS, S3S_E_TOO_LARGE, the
- * wire's. PutObject. Any thread; data must stay unchanged until it returns. */
+/* Stores n bytes (at most 5 GiB) as one object; *object (may be NULL): its ETag, version, size.
+ * file:// goes to a temporary name and is renamed. Errors: S3S_E_PRECONDITION, S3S_E_ACCESS,
+ * S3S_E_TOO_LARGE, the wire's. PutObject. Any thread; data must stay unchanged until it returns. */
 S3SDEF s3s_result s3s_put(s3s_client *client, const char *uri, const void *data, size_t n,
                           const s3s_write_options *options, s3s_object *object, s3s_error *err);
 
 /* Deletes an object; S3 answers success for one that is not there. DeleteObject. Any thread. */
 S3SDEF s3s_result s3s_delete(s3s_client *client, const char *uri, s3s_error *err);
 
-/* ---- Listing ------------------------------------------------------------------------------------------ */
+/* ---- Listing --------------------------------------------------------------------------------
+ */
 typedef struct s3s_list_options {
     const char *delimiter;   /* "/": one level, deeper keys as prefixes; NULL: every key */
     const char *start_after; /* only keys behind this one */
@@ -503,7 +545,8 @@ typedef struct s3s_list_options {
 } s3s_list_options;
 
 typedef struct s3s_entry {
-    const char *key;           /* literal; the whole prefix when is_prefix; NULL-ended, may hold any byte but NUL */
+    /* literal; the whole prefix when is_prefix; NULL-ended, may hold any byte but NUL */
+    const char *key;
     uint64_t size;
     const char *etag;
     const char *last_modified; /* ISO 8601, as sent */
@@ -512,22 +555,26 @@ typedef struct s3s_entry {
 
 typedef struct s3s_list s3s_list;
 
-/* Lists s3://bucket/prefix in the store's order; s3://  alone lists the buckets. *list: owned by the caller.
+/* Lists s3://bucket/prefix in the store's order; s3:// alone lists the buckets. *list: owned by the
+ * caller.
  * ListObjectsV2, ListBuckets. A list is used by one thread at a time. */
-S3SDEF s3s_result s3s_list_open(s3s_client *client, const char *uri, const s3s_list_options *options, s3s_list **list,
-                                s3s_error *err);
+S3SDEF s3s_result s3s_list_open(s3s_client *client, const char *uri,
+                                const s3s_list_options *options, s3s_list **list, s3s_error *err);
 /* Lends the next entry until the next call; S3S_END after the last. */
 S3SDEF s3s_result s3s_list_next(s3s_list *list, const s3s_entry **entry, s3s_error *err);
 S3SDEF void s3s_list_close(s3s_list *list);
 
-/* ---- Any request --------------------------------------------------------------------------------------- */
+/* ---- Any request ----------------------------------------------------------------------------
+ */
 typedef struct s3s_http_request {
     const char *method;          /* NULL: GET */
-    const char *url;             /* http(s)://host[:port]/path?query, percent-encoded as it shall be sent */
+    /* http(s)://host[:port]/path?query, percent-encoded as it shall be sent */
+    const char *url;
     const char *const *headers;  /* "Name: value" lines, NULL-ended */
     const void *body;
     size_t body_size;
-    const char *service;         /* NULL: unsigned; "s3", "lambda", "dynamodb", "sts", ...: SigV4 for it */
+    /* NULL: unsigned; "s3", "lambda", "dynamodb", "sts", ...: SigV4 for it */
+    const char *service;
     const char *region;          /* NULL: the client's */
     int response_timeout_ms;     /* 0: the client's, -1: none */
     int no_retry;                /* 1: one attempt */
@@ -540,12 +587,14 @@ typedef struct s3s_http_response {
     s3s_buffer body; /* a NUL follows the last byte */
 } s3s_http_response;
 
-/* Sends one request and takes its answer, whatever its status (2xx to 5xx: S3S_OK; see status). *response:
- * s3s_http_response_free. Errors: the wire's. Any thread. */
-S3SDEF s3s_result s3s_request(s3s_client *client, const s3s_http_request *request, s3s_http_response *response,
-                              s3s_error *err);
-/* A header's value copied to out (cap bytes, NUL-ended); 1 if there is one that fits. Names match without case. */
-S3SDEF int s3s_http_response_header(const s3s_http_response *response, const char *name, char *out, size_t cap);
+/* Sends one request and takes its answer, whatever its status (2xx to 5xx: S3S_OK; see status).
+ * *response: s3s_http_response_free. Errors: the wire's. Any thread. */
+S3SDEF s3s_result s3s_request(s3s_client *client, const s3s_http_request *request,
+                              s3s_http_response *response, s3s_error *err);
+/* A header's value copied to out (cap bytes, NUL-ended); 1 if there is one that fits. Names match
+ * without case. */
+S3SDEF int s3s_http_response_header(const s3s_http_response *response, const char *name, char *out,
+                                    size_t cap);
 S3SDEF void s3s_http_response_free(s3s_http_response *response);
 
 #ifdef __cplusplus
@@ -558,9 +607,9 @@ S3SDEF void s3s_http_response_free(s3s_http_response *response);
 #define S3STREAM_IMPLEMENTED
 
 /* >>config
- * Compile-time switches become 0 or 1 here and are tested with #if below, so that a misspelt one is an
- * error (-Wundef) rather than silently off. The limits are of two kinds: what the wire may make us hold,
- * and the sizes at which the machine is fast; both are named once, here. */
+ * Compile-time switches become 0 or 1 here and are tested with #if below, so that a misspelt one
+ * is an error (-Wundef) rather than silently off. The limits are of two kinds: what the wire may
+ * make us hold, and the sizes at which the machine is fast; both are named once, here. */
 #ifdef S3STREAM_NO_THREADS
 #define S3SI_THREADS 0
 #else
@@ -583,7 +632,8 @@ S3SDEF void s3s_http_response_free(s3s_http_response *response);
 #endif
 
 #if defined(_WIN32)
-#error "s3stream.h: only POSIX systems are supported so far; another system is one more section beside >>posix"
+#error \
+    "s3stream.h: only POSIX systems so far; another system is one more section beside >>posix"
 #endif
 
 #include <assert.h>
@@ -633,8 +683,9 @@ enum {
 };
 
 /* >>error
- * One X-macro in the interface makes codes, names and texts. An s3s_error is filled once: the first error
- * sticks, because what follows from it only hides it. Nothing is both logged and returned. */
+ * One X-macro in the interface makes codes, names and texts. An s3s_error is filled once: the
+ * first error sticks, because what follows from it only hides it. Nothing is both logged and
+ * returned. */
 S3SDEF const char *s3s_result_name(s3s_result r) {
     static const char *const names[] = {
 #define S3SI_X(name, retry, text) #name,
@@ -691,8 +742,8 @@ static s3s_result s3si_error_give(s3s_error *to, const s3s_error *from) {
 }
 
 /* >>memory
- * Everything is allocated through the client's allocator. Sizes are added and multiplied with a check;
- * secrets are wiped by a call that the compiler may not drop. */
+ * Everything is allocated through the client's allocator. Sizes are added and multiplied with a
+ * check; secrets are wiped by a call that the compiler may not drop. */
 typedef s3s_allocator s3si_mem;
 
 static void *s3si_mem_libc_alloc(void *user, size_t n) {
@@ -752,8 +803,9 @@ static void s3si_mem_wipe(void *p, size_t n) {
 
 /* >>text
  * A slice is (pointer, length) and owns nothing; a buffer owns its bytes, grows geometrically, and
- * remembers a failed growth instead of reporting it at each append (test s3si_buf_ok once at the end).
- * One strict integer parser serves headers, options and formats: no sign, no space, no overflow, no rest. */
+ * remembers a failed growth instead of reporting it at each append (test s3si_buf_ok once at the
+ * end). One strict integer parser serves headers, options and formats: no sign, no space, no
+ * overflow, no rest. */
 typedef struct s3si_str {
     const char *p;
     size_t n;
@@ -1059,8 +1111,8 @@ static int s3si_date_parse_http(s3si_str s, int64_t *out) {
     char text[40];
     const char *at;
     if (!s3si_str_copy(s, text, sizeof text)) return 0;
-    if (sscanf(text, "%*3s, %2d %3s %4d %2d:%2d:%2d %3s", &d.day, month, &d.year, &d.hour, &d.minute,
-               &d.second, zone) != 7)
+    if (sscanf(text, "%*3s, %2d %3s %4d %2d:%2d:%2d %3s", &d.day, month, &d.year, &d.hour,
+               &d.minute, &d.second, zone) != 7)
         return 0;
     at = strlen(month) == 3 ? strstr(s3si_date_months, month) : NULL;
     if (!at || (at - s3si_date_months) % 3 || strcmp(zone, "GMT") != 0) return 0;
@@ -1084,8 +1136,8 @@ S3SI_UNUSED static void s3si_date_format_http(int64_t t, char out[32]) {
 }
 
 /* >>platform
- * What a system offers, by names that are the same on all; a section per system defines them, and no
- * other section holds an #if about systems:
+ * What a system offers, by names that are the same on all; a section per system defines them, and
+ * no other section holds an #if about systems:
  *
  *     s3si_time_mono_us, _wall          a clock that never goes back; seconds since 1970
  *     s3si_sys_random, _pid, _cores, _env
@@ -1095,8 +1147,9 @@ S3SI_UNUSED static void s3si_date_format_http(int64_t t, char out[32]) {
  *     s3si_file_                         reading, and writing through a temporary name */
 
 /* >>posix
- * Sockets are non-blocking and close-on-exec from birth, and raise no SIGPIPE. EINTR is handled here and
- * is seen nowhere else. Library threads block all signals: a program's handlers run on its own threads. */
+ * Sockets are non-blocking and close-on-exec from birth, and raise no SIGPIPE. EINTR is handled
+ * here and is seen nowhere else. Library threads block all signals: a program's handlers run on
+ * its own threads. */
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -1111,7 +1164,8 @@ S3SI_UNUSED static void s3si_date_format_http(int64_t t, char out[32]) {
 #include <unistd.h>
 
 #ifndef CLOCK_MONOTONIC
-#error "s3stream.h: include it before every other header in the implementing file, or compile with -D_GNU_SOURCE"
+#error \
+    "s3stream.h: include it before every other header, or compile with -D_GNU_SOURCE"
 #endif
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
@@ -1196,7 +1250,8 @@ static void s3si_cond_wait(s3si_cond *c, s3si_mutex *m, int64_t deadline_us) {
 #endif
 }
 
-/* Starts a thread that blocks every signal; stacks are small, since an embedded system pays for them. */
+/* Starts a thread that blocks every signal; stacks are small, since an embedded system pays for
+ * them. */
 static int s3si_thread_start(s3si_thread *t, void *(*fn)(void *), void *arg, int detached) {
     sigset_t all, old;
     pthread_attr_t attr;
@@ -1268,7 +1323,9 @@ static void s3si_wake_drain(s3si_wake *w) {
     char c[64];
     while (read(w->fd[0], c, sizeof c) > 0) continue;
 }
-S3SI_UNUSED static int s3si_wake_dup(const s3si_wake *w) { return fcntl(w->fd[1], F_DUPFD_CLOEXEC, 3); }
+S3SI_UNUSED static int s3si_wake_dup(const s3si_wake *w) {
+    return fcntl(w->fd[1], F_DUPFD_CLOEXEC, 3);
+}
 
 typedef struct s3si_addr {
     struct sockaddr_storage sa;
@@ -1276,7 +1333,8 @@ typedef struct s3si_addr {
     int family;
 } s3si_addr;
 
-enum { S3SI_SOCK_AGAIN = -1, S3SI_SOCK_FAILED = -2 }; /* beside a count; errno tells why it failed */
+/* beside a count; errno tells why it failed */
+enum { S3SI_SOCK_AGAIN = -1, S3SI_SOCK_FAILED = -2 };
 
 /* Starts connecting. The descriptor, or -1 with errno. */
 static int s3si_sock_connect(const s3si_addr *a) {
@@ -1337,8 +1395,8 @@ static void s3si_sock_close(int fd) {
 
 /* Resolves host and port into at most cap addresses; returns how many, 0 with a text on failure.
  * numeric_only: no name service is asked, so it cannot block. */
-static size_t s3si_sock_resolve(const char *host, const char *port, int numeric_only, s3si_addr *out,
-                                size_t cap, const char **text) {
+static size_t s3si_sock_resolve(const char *host, const char *port, int numeric_only,
+                                s3si_addr *out, size_t cap, const char **text) {
     struct addrinfo hints, *list = NULL, *at;
     size_t n = 0;
     int rc;
@@ -1426,9 +1484,10 @@ static void s3si_file_close(int fd) {
 }
 
 #if S3SI_WRITE
-/* Writes a whole file under a temporary name beside its own, then renames it. 0, or an errno; on failure
- * nothing is left under either name. temp: room for the temporary name. */
-static int s3si_file_put(const char *path, const void *data, size_t n, char *temp, size_t temp_cap) {
+/* Writes a whole file under a temporary name beside its own, then renames it. 0, or an errno; on
+ * failure nothing is left under either name. temp: room for the temporary name. */
+static int s3si_file_put(const char *path, const void *data, size_t n, char *temp,
+                         size_t temp_cap) {
     const char *p = (const char *)data;
     int e = 0, fd;
     int len = snprintf(temp, temp_cap, "%s.s3stream-%ld-%llx", path, (long)getpid(),
@@ -1452,8 +1511,8 @@ static int s3si_file_remove(const char *path) { return unlink(path) == 0 ? 0 : e
 #endif
 
 /* >>hash
- * Digests are init / update / final over structs of the caller's without interior pointers, so that they
- * may be copied midway. FIPS 180-4, RFC 2104, RFC 1321. */
+ * Digests are init / update / final over structs of the caller's without interior pointers, so
+ * that they may be copied midway. FIPS 180-4, RFC 2104, RFC 1321. */
 typedef struct s3si_sha256 {
     uint32_t h[8];
     uint64_t n;
@@ -1577,14 +1636,16 @@ typedef struct s3si_md5 {
 static void s3si_md5_block(uint32_t h[4], const uint8_t *p) {
     static const uint8_t shift[16] = {7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15, 21};
     static const uint32_t k[64] = {
-        0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613, 0xfd469501,
-        0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193, 0xa679438e, 0x49b40821,
-        0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d, 0x02441453, 0xd8a1e681, 0xe7d3fbc8,
-        0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed, 0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a,
-        0xfffa3942, 0x8771f681, 0x6d9d6122, 0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70,
-        0x289b7ec6, 0xeaa127fa, 0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665,
-        0xf4292244, 0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
-        0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb, 0xeb86d391};
+        0xd76aa478, 0xe8c7b756, 0x242070db, 0xc1bdceee, 0xf57c0faf, 0x4787c62a, 0xa8304613,
+        0xfd469501, 0x698098d8, 0x8b44f7af, 0xffff5bb1, 0x895cd7be, 0x6b901122, 0xfd987193,
+        0xa679438e, 0x49b40821, 0xf61e2562, 0xc040b340, 0x265e5a51, 0xe9b6c7aa, 0xd62f105d,
+        0x02441453, 0xd8a1e681, 0xe7d3fbc8, 0x21e1cde6, 0xc33707d6, 0xf4d50d87, 0x455a14ed,
+        0xa9e3e905, 0xfcefa3f8, 0x676f02d9, 0x8d2a4c8a, 0xfffa3942, 0x8771f681, 0x6d9d6122,
+        0xfde5380c, 0xa4beea44, 0x4bdecfa9, 0xf6bb4b60, 0xbebfbc70, 0x289b7ec6, 0xeaa127fa,
+        0xd4ef3085, 0x04881d05, 0xd9d4d039, 0xe6db99e5, 0x1fa27cf8, 0xc4ac5665, 0xf4292244,
+        0x432aff97, 0xab9423a7, 0xfc93a039, 0x655b59c3, 0x8f0ccc92, 0xffeff47d, 0x85845dd1,
+        0x6fa87e4f, 0xfe2ce6e0, 0xa3014314, 0x4e0811a1, 0xf7537e82, 0xbd3af235, 0x2ad7d2bb,
+        0xeb86d391};
     uint32_t m[16], a = h[0], b = h[1], c = h[2], d = h[3];
     int i;
     for (i = 0; i < 16; i++)
@@ -1636,9 +1697,10 @@ static void s3si_md5_final(s3si_md5 *s, uint8_t out[16]) {
 #endif
 
 /* >>xml
- * A pull scanner for the element-and-text XML of S3's answers: namespaces' prefixes and attributes are
- * passed over, comments and declarations skipped. It never allocates; text is decoded by the caller's
- * buffer. Anything that is not well-formed enough to go on ends the scan as S3SI_XML_BAD. */
+ * A pull scanner for the element-and-text XML of S3's answers: namespaces' prefixes and attributes
+ * are passed over, comments and declarations skipped. It never allocates; text is decoded by the
+ * caller's buffer. Anything that is not well-formed enough to go on ends the scan as S3SI_XML_BAD.
+ */
 enum { S3SI_XML_BAD = -1, S3SI_XML_END = 0, S3SI_XML_OPEN, S3SI_XML_CLOSE, S3SI_XML_TEXT };
 typedef struct s3si_xml {
     s3si_str rest;
@@ -1650,7 +1712,8 @@ static void s3si_xml_init(s3si_xml *x, s3si_str doc) {
     x->self_closed = s3si_str_make("", 0);
 }
 
-/* The length of what a '<' at the front of s opens, up to and with its end mark; 0 when it never ends. */
+/* The length of what a '<' at the front of s opens, up to and with its end mark; 0 when it never
+ * ends. */
 static size_t s3si_xml_until(s3si_str s, const char *mark) {
     size_t m = strlen(mark), i;
     for (i = 0; i + m <= s.n; i++)
@@ -1794,8 +1857,8 @@ static size_t s3si_json_scalar_length(s3si_str s) {
     return i;
 }
 
-/* Takes one value from the front of *in; 0 when the text is malformed. The nesting is kept on a small
- * stack of closing brackets, so that hostile depth costs an error and no recursion. */
+/* Takes one value from the front of *in; 0 when the text is malformed. The nesting is kept on a
+ * small stack of closing brackets, so that hostile depth costs an error and no recursion. */
 static int s3si_json_take(s3si_str *in, s3si_str *value) {
     s3si_str s = s3si_json_skip_space(*in), start = s;
     char close[32];
@@ -1936,9 +1999,9 @@ static void s3si_json_encode(s3si_buf *out, s3si_str s) {
 }
 
 /* >>uri
- * What a URI names, as slices of its text. Keys are literal: every byte behind "s3://bucket/" is the key,
- * also '%', '?', '#', "//" and "..". An http URI is percent-encoded by its author and is sent as it is.
- * An endpoint is scheme, host, port and an optional path in front of every key. */
+ * What a URI names, as slices of its text. Keys are literal: every byte behind "s3://bucket/" is
+ * the key, also '%', '?', '#', "//" and "..". An http URI is percent-encoded by its author and is
+ * sent as it is. An endpoint is scheme, host, port and an optional path in front of every key. */
 enum { S3SI_URI_S3 = 1, S3SI_URI_HTTP, S3SI_URI_FILE };
 typedef struct s3si_uri {
     int scheme;
@@ -2066,17 +2129,19 @@ static int s3si_uri_virtual_ok(s3si_str bucket, s3si_str host, int tls) {
     if (bucket.n < 3 || bucket.n > 63 || s3si_uri_is_address(host)) return 0;
     for (i = 0; i < bucket.n; i++) {
         char c = bucket.p[i];
-        if (!((c >= 'a' && c <= 'z') || isdigit((unsigned char)c) || c == '-' || (c == '.' && !tls)))
+        if (!((c >= 'a' && c <= 'z') || isdigit((unsigned char)c) || c == '-' ||
+              (c == '.' && !tls)))
             return 0;
     }
     return 1;
 }
 
 /* >>sigv4
- * AWS Signature Version 4, pure: request in, canonical request, string to sign, signature out. The path
- * and query are given as they go on the wire; S3 signs that path as it is, other services encode it once
- * more after removing dot segments (the two flags). The query is decoded and encoded again, so that it
- * may be given in any form that means the same. Reference: "Create a signed AWS API request", AWS. */
+ * AWS Signature Version 4, pure: request in, canonical request, string to sign, signature out. The
+ * path and query are given as they go on the wire; S3 signs that path as it is, other services
+ * encode it once more after removing dot segments (the two flags). The query is decoded and
+ * encoded again, so that it may be given in any form that means the same. Reference: "Create a
+ * signed AWS API request", AWS. */
 typedef struct s3si_header {
     s3si_str name, value;
 } s3si_header;
@@ -2219,7 +2284,8 @@ static int s3si_sigv4_header_order(const s3si_header *a, const s3si_header *b) {
     return (a->name.n > b->name.n) - (a->name.n < b->name.n);
 }
 
-/* The header that follows `at` in the order of names, equal names in the order given; count at the end. */
+/* The header that follows `at` in the order of names, equal names in the order given; count at the
+ * end. */
 static size_t s3si_sigv4_header_after(const s3si_sigv4 *r, size_t at) {
     size_t i, best = r->header_count;
     for (i = 0; i < r->header_count; i++) {
@@ -2344,9 +2410,11 @@ static void s3si_sigv4_authorization(const s3si_sigv4 *r, const char *access_key
     s3si_buf_addz(out, signature);
 }
 
-/* The query parameters that presigning adds to r->query, all but the signature; token may be NULL. */
-S3SI_UNUSED static void s3si_sigv4_presign_query(const s3si_sigv4 *r, const char *access_key, const char *token,
-                                     uint64_t expires, s3si_buf *out) {
+/* The query parameters that presigning adds to r->query, all but the signature; token may be NULL.
+ */
+S3SI_UNUSED static void s3si_sigv4_presign_query(const s3si_sigv4 *r, const char *access_key,
+                                                 const char *token, uint64_t expires,
+                                                 s3si_buf *out) {
     s3si_buf plain;
     s3si_buf_add(out, r->query);
     if (r->query.n) s3si_buf_addc(out, '&');
@@ -2373,10 +2441,10 @@ S3SI_UNUSED static void s3si_sigv4_presign_query(const s3si_sigv4 *r, const char
 }
 
 /* >>http
- * HTTP/1.1 as text, pure (RFC 9112). Requests are written into a buffer and refuse what would end a line
- * early. A response head is parsed from a buffer that may still be short: it answers "more" until the
- * head is whole, and can be called again at any byte. Bodies are framed by length, by chunks, or by the
- * connection's end; two answers to how long a body is are a protocol error. */
+ * HTTP/1.1 as text, pure (RFC 9112). Requests are written into a buffer and refuse what would end
+ * a line early. A response head is parsed from a buffer that may still be short: it answers "more"
+ * until the head is whole, and can be called again at any byte. Bodies are framed by length, by
+ * chunks, or by the connection's end; two answers to how long a body is are a protocol error. */
 static int s3si_http_safe(s3si_str s) {
     size_t i;
     for (i = 0; i < s.n; i++)
@@ -2492,7 +2560,8 @@ static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) 
     memset(h, 0, sizeof *h);
     h->framing = S3SI_BODY_CLOSE;
     if (s3si_str_find(rest, '\n') == rest.n) {
-        if (n >= 5 && !s3si_str_starts(rest, "HTTP/")) return h->why = "the answer is not HTTP/1", -1;
+        if (n >= 5 && !s3si_str_starts(rest, "HTTP/"))
+            return h->why = "the answer is not HTTP/1", -1;
         return n > S3SI_HEAD_MAX ? (h->why = "the response head is too long", -1) : 0;
     }
     line = s3si_str_cut(rest, '\n', &rest);
@@ -2502,7 +2571,8 @@ static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) 
     lines = rest.p;
     for (;;) {
         s3si_str name, value;
-        if ((size_t)(rest.p - p) > S3SI_HEAD_MAX || (rest.n && s3si_str_find(rest, '\n') > S3SI_HEAD_MAX))
+        if ((size_t)(rest.p - p) > S3SI_HEAD_MAX ||
+            (rest.n && s3si_str_find(rest, '\n') > S3SI_HEAD_MAX))
             return h->why = "the response head is too long", -1;
         if (s3si_str_find(rest, '\n') == rest.n) return 0;
         h->lines = s3si_str_make(lines, (size_t)(rest.p - lines));
@@ -2523,7 +2593,9 @@ static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) 
 
 /* Chunked framing, a byte-restartable machine (RFC 9112 section 7.1):
  *
- *     SIZE -> (';' -> EXT) -> DATA -> DATA_END -> SIZE ...   size 0: -> TRAILER* -> DONE; anything else: BAD */
+ *     SIZE -> (';' -> EXT) -> DATA -> DATA_END -> SIZE ...
+ *     size 0: -> TRAILER* -> DONE; anything else: BAD
+ */
 enum {
     S3SI_CHUNK_SIZE = 0, S3SI_CHUNK_EXT, S3SI_CHUNK_DATA, S3SI_CHUNK_DATA_END, S3SI_CHUNK_TRAILER,
     S3SI_CHUNK_DONE, S3SI_CHUNK_BAD
@@ -2564,15 +2636,16 @@ static void s3si_chunked_byte(s3si_chunked *c, char ch) {
         if (c->left > UINT64_MAX >> 4) c->state = S3SI_CHUNK_BAD;
         c->left = c->left << 4 | (unsigned)digit;
         c->digits = 1;
-    } else if (c->state == S3SI_CHUNK_SIZE && c->digits && (ch == ';' || ch == ' ' || ch == '\t' || ch == '\r')) {
+    } else if (c->state == S3SI_CHUNK_SIZE && c->digits &&
+               (ch == ';' || ch == ' ' || ch == '\t' || ch == '\r')) {
         c->state = S3SI_CHUNK_EXT;
     } else if (c->state != S3SI_CHUNK_EXT) {
         c->state = S3SI_CHUNK_BAD;
     }
 }
 
-/* Consumes from (p, n) until body bytes come, which *data then is (within p), or the input or the body
- * ends. Returns what was consumed. */
+/* Consumes from (p, n) until body bytes come, which *data then is (within p), or the input or the
+ * body ends. Returns what was consumed. */
 static size_t s3si_chunked_feed(s3si_chunked *c, const char *p, size_t n, s3si_str *data) {
     size_t i = 0;
     *data = s3si_str_make(p, 0);
@@ -2609,12 +2682,12 @@ static int s3si_http_content_range(s3si_str v, uint64_t *start, uint64_t *end, u
 }
 
 /* >>records
- * What a record is, where shards are cut, and how far past a cut to read; pure. The definition is in
- * chapter 3 of the manual. The cutter is a plain copyable struct that is fed bytes of the object at their
- * offsets, in any order that is sequential for each of its two scans (for the shard's begin and for its
- * end), and answers what is to be delivered and where the scans go on. It assumes nothing about the
- * delimiter's length: it matches by Knuth, Morris and Pratt, so it never looks at a byte twice and
- * overlapping occurrences count. */
+ * What a record is, where shards are cut, and how far past a cut to read; pure. The definition is
+ * in chapter 3 of the manual. The cutter is a plain copyable struct that is fed bytes of the
+ * object at their offsets, in any order that is sequential for each of its two scans (for the
+ * shard's begin and for its end), and answers what is to be delivered and where the scans go on.
+ * It assumes nothing about the delimiter's length: it matches by Knuth, Morris and Pratt, so it
+ * never looks at a byte twice and overlapping occurrences count. */
 enum { S3SI_RECORDS_DELIM = 0, S3SI_RECORDS_FIXED };
 typedef struct s3si_records {
     int kind;
@@ -2675,7 +2748,9 @@ static int s3si_records_parse(const char *text, s3si_records *r, const char **wh
     }
     if (s3si_str_starts(s, "delim:")) {
         if (!s3si_records_unescape(s3si_str_from(s, 6), delim, &m))
-            return *why = "the delimiter must have 1 to 64 bytes; escapes are \\n \\r \\t \\0 \\\\ \\xHH", 0;
+            return *why = "the delimiter must have 1 to 64 bytes; escapes are \\n \\r \\t \\0 \\\\ "
+                          "\\xHH",
+                   0;
         s3si_records_set_delim(r, delim, m);
         return 1;
     }
@@ -2692,9 +2767,10 @@ static int s3si_records_parse(const char *text, s3si_records *r, const char **wh
 /* Bytes in front of a cut that must be seen to know whether a record begins there. */
 static uint64_t s3si_records_look_behind(const s3si_records *r) { return r->m; }
 
-/* Looks on for the delimiter in (p, n), *match bytes of it having matched before. The count of bytes up to
- * and with its end, or 0 when it does not end here. */
-static size_t s3si_records_scan(const s3si_records *r, unsigned *match, const uint8_t *p, size_t n) {
+/* Looks on for the delimiter in (p, n), *match bytes of it having matched before. The count of
+ * bytes up to and with its end, or 0 when it does not end here. */
+static size_t s3si_records_scan(const s3si_records *r, unsigned *match, const uint8_t *p,
+                                size_t n) {
     unsigned k = *match;
     size_t i;
     if (r->m == 1) {
@@ -2776,8 +2852,8 @@ static s3si_cut_view s3si_cut_look(const s3si_cut *c) {
     return v;
 }
 
-/* The scan for the first record's begin. A begin at or behind `end` is another shard's, so the last byte
- * that matters is the one before end - 1, and a shard without a begin is empty. */
+/* The scan for the first record's begin. A begin at or behind `end` is another shard's, so the
+ * last byte that matters is the one before end - 1, and a shard without a begin is empty. */
 static void s3si_cut_head(s3si_cut *c, const uint8_t *p, size_t n) {
     uint64_t left = c->end - 1 - c->head_at;
     size_t look = left < n ? (size_t)left : n;
@@ -2807,8 +2883,9 @@ static s3si_cut_view s3si_cut_feed(s3si_cut *c, uint64_t offset, const uint8_t *
     return s3si_cut_look(c);
 }
 
-/* Record lengths in quarter octaves, and what a cut at a uniformly random byte leaves of its record: a
- * record of length l is hit with weight l, and leaves more than w with probability max(0, l - w) / l. */
+/* Record lengths in quarter octaves, and what a cut at a uniformly random byte leaves of its
+ * record: a record of length l is hit with weight l, and leaves more than w with probability
+ * max(0, l - w) / l. */
 enum { S3SI_LENGTHS_BINS = 4 * 32 };
 typedef struct s3si_lengths {
     uint64_t count[S3SI_LENGTHS_BINS], sum[S3SI_LENGTHS_BINS];
@@ -2828,8 +2905,10 @@ static void s3si_lengths_add(s3si_lengths *h, uint64_t length) {
     h->total += length;
 }
 
-/* Adds the records of a sample. One that the sample's edge cuts off counts with what was seen of it. */
-static void s3si_lengths_sample(s3si_lengths *h, const s3si_records *format, const uint8_t *p, size_t n) {
+/* Adds the records of a sample. One that the sample's edge cuts off counts with what was seen of
+ * it. */
+static void s3si_lengths_sample(s3si_lengths *h, const s3si_records *format, const uint8_t *p,
+                                size_t n) {
     unsigned match = 0;
     if (format->kind == S3SI_RECORDS_FIXED) return;
     while (n) {
@@ -2866,9 +2945,10 @@ static uint64_t s3si_window_learned(const s3si_lengths *h, double cost) {
 }
 
 /* >>transport
- * A connected, non-blocking byte stream: receive and send answer a count, 0 for the peer's orderly end,
- * S3SI_SOCK_AGAIN (then `want` says what to poll for), or S3SI_SOCK_FAILED (then `text` or errno says
- * why). The plain socket is here; >>tls puts itself in its place after the connection stands. */
+ * A connected, non-blocking byte stream: receive and send answer a count, 0 for the peer's orderly
+ * end, S3SI_SOCK_AGAIN (then `want` says what to poll for), or S3SI_SOCK_FAILED (then `text` or
+ * errno says why). The plain socket is here; >>tls puts itself in its place after the connection
+ * stands. */
 typedef struct s3si_transport {
     long (*recv)(struct s3si_transport *t, void *p, size_t n);
     long (*send)(struct s3si_transport *t, const void *p, size_t n);
@@ -2937,7 +3017,8 @@ static long s3si_tls_send(s3si_transport *t, const void *p, size_t n) {
     return s3si_tls_result(t, t->tls->write(t->session, p, n, t->text, sizeof t->text));
 }
 
-/* Puts TLS on a connected transport: 1 when the handshake is complete, else the transport's answers. */
+/* Puts TLS on a connected transport: 1 when the handshake is complete, else the transport's
+ * answers. */
 static long s3si_tls_handshake(s3si_transport *t, const s3s_tls *tls, const char *host) {
     if (!t->session) {
         t->io.read = s3si_tls_io_read;
@@ -2967,13 +3048,14 @@ static void s3si_transport_close(s3si_transport *t) {
 }
 
 /* >>conn
- * One connection to one origin, and the buffer in which response heads (and what came with them) arrive.
+ * One connection to one origin, and the buffer in which response heads (and what came with them)
+ * arrive.
  *
  *     CONNECTING --a socket connected--> HANDSHAKE (TLS only) --done--> READY --close--> CLOSED
  *         | 250 ms, or a refusal: the next address is tried as well, at most two at once
  *
- * In CONNECTING, try_fd holds the attempts under way; in the other states the transport owns the socket.
- * A connection belongs to one event loop and needs no lock. */
+ * In CONNECTING, try_fd holds the attempts under way; in the other states the transport owns the
+ * socket. A connection belongs to one event loop and needs no lock. */
 enum { S3SI_CONN_CLOSED = 0, S3SI_CONN_CONNECTING, S3SI_CONN_HANDSHAKE, S3SI_CONN_READY };
 enum { S3SI_CONN_ADDRS = 8, S3SI_CONN_BUFFER = 16 * 1024, S3SI_CONN_EYEBALLS_US = 250000 };
 
@@ -3104,7 +3186,8 @@ static int s3si_conn_connect_step(s3si_conn *c, int64_t now, s3si_wait *w, int *
     return 0;
 }
 
-/* Room at the end of the buffer; what was consumed is dropped. 0: the buffer is full of one head. */
+/* Room at the end of the buffer; what was consumed is dropped. 0: the buffer is full of one head.
+ */
 static size_t s3si_conn_room(s3si_conn *c, const s3si_mem *mem) {
     if (c->pos == c->n) c->pos = c->n = 0;
     if (c->n == c->cap && c->pos) {
@@ -3134,10 +3217,11 @@ static int s3si_conn_usable(const s3si_conn *c) {
 }
 
 /* >>pool
- * What the exchanges of one event loop share: resolved names, whose addresses are used in turn and rest
- * for 30 s after a failure, and idle connections. Belongs to its loop's thread; the one thing that other
- * threads touch is a resolver's job, which has a lock and a count of its own, since name resolution can
- * hang for longer than the client lives. For the same reason a job is libc's memory, not the client's. */
+ * What the exchanges of one event loop share: resolved names, whose addresses are used in turn and
+ * rest for 30 s after a failure, and idle connections. Belongs to its loop's thread; the one thing
+ * that other threads touch is a resolver's job, which has a lock and a count of its own, since
+ * name resolution can hang for longer than the client lives. For the same reason a job is libc's
+ * memory, not the client's. */
 enum { S3SI_POOL_ADDRS = 16, S3SI_POOL_NAMES = 32 };
 static const int64_t s3si_pool_refresh_us = 60 * 1000000LL, s3si_pool_rest_us = 30 * 1000000LL;
 
@@ -3259,7 +3343,8 @@ static s3si_name *s3si_pool_name(s3si_pool *pool, const s3si_origin *origin, int
         }
         if (e->used_us < pool->names[oldest].used_us) oldest = i;
     }
-    e = pool->name_count < S3SI_POOL_NAMES ? &pool->names[pool->name_count++] : &pool->names[oldest];
+    e = pool->name_count < S3SI_POOL_NAMES ? &pool->names[pool->name_count++]
+                                           : &pool->names[oldest];
     if (e->job) s3si_resolve_release(e->job);
     memset(e, 0, sizeof *e);
     e->origin = *origin;
@@ -3267,9 +3352,10 @@ static s3si_name *s3si_pool_name(s3si_pool *pool, const s3si_origin *origin, int
     return e;
 }
 
-/* The origin's addresses: 1 they are in *e, 0 they are being looked up (the loop is woken), -1 failed
- * (e->text). Known ones are used on while they are refreshed. */
-static int s3si_pool_resolve(s3si_pool *pool, const s3si_origin *origin, int64_t now, s3si_name **out) {
+/* The origin's addresses: 1 they are in *e, 0 they are being looked up (the loop is woken), -1
+ * failed (e->text). Known ones are used on while they are refreshed. */
+static int s3si_pool_resolve(s3si_pool *pool, const s3si_origin *origin, int64_t now,
+                             s3si_name **out) {
     s3si_name *e = s3si_pool_name(pool, origin, now);
     *out = e;
     e->text = NULL;
@@ -3298,7 +3384,8 @@ static void s3si_pool_assign(s3si_name *e, s3si_conn *c, int64_t now) {
     for (pass = 0; pass < 2; pass++)
         for (i = 0; i < e->count && c->addr_count < S3SI_CONN_ADDRS; i++) {
             size_t at = (turn + i) % e->count;
-            if ((e->rest_until_us[at] > now) == (pass == 1)) c->addrs[c->addr_count++] = e->addrs[at];
+            if ((e->rest_until_us[at] > now) == (pass == 1))
+                c->addrs[c->addr_count++] = e->addrs[at];
         }
 }
 
@@ -3362,8 +3449,8 @@ static void s3si_pool_deinit(s3si_pool *pool) {
 }
 
 /* >>exchange
- * One request and its answer as a step machine that never blocks. It knows HTTP and when to try again; what
- * to send and what an answer means is told by its owner's s3si_exchange_ops.
+ * One request and its answer as a step machine that never blocks. It knows HTTP and when to try
+ * again; what to send and what an answer means is told by its owner's s3si_exchange_ops.
  *
  *     START -> RESOLVE -> CONNECT -> SEND -> HEAD -> BODY -> DONE
  *       ^          a reused connection: straight to SEND    |
@@ -3372,14 +3459,15 @@ static void s3si_pool_deinit(s3si_pool *pool) {
  *     state     holds                                        waits for
  *     START     nothing; the next step prepares the request   -
  *     RESOLVE   the prepared request                          the resolver's wake-up
- *     CONNECT   a connection that is not ready                its socket, the next address, a deadline
+ *     CONNECT   a connection that is not ready                its socket, next address, deadline
  *     SEND      a ready connection, `sent` bytes are out      writing, and reading: an early answer
  *     HEAD      the request is out                            reading; deadline response_timeout
- *     BODY      head is parsed and judged                     reading; at least 1 KiB/s over stall_timeout
+ *     BODY      head is parsed and judged                     reading, 1 KiB/s over stall_timeout
  *     BACKOFF   no connection                                 a time
  *     DONE      the result                                    its owner
  *
- * A broken attempt keeps what its owner has already taken: the owner's next prepare asks for the rest. */
+ * A broken attempt keeps what its owner has already taken: the owner's next prepare asks for the
+ * rest. */
 enum {
     S3SI_X_START = 0, S3SI_X_RESOLVE, S3SI_X_CONNECT, S3SI_X_SEND, S3SI_X_HEAD, S3SI_X_BODY,
     S3SI_X_BACKOFF, S3SI_X_DONE
@@ -3414,7 +3502,8 @@ static int s3si_budget_take(s3si_budget *b, int cost) {
     return ok;
 }
 
-/* A success, or an attempt that moved the work on, pays back and lets the concurrency grow again. */
+/* A success, or an attempt that moved the work on, pays back and lets the concurrency grow again.
+ */
 static void s3si_budget_return(s3si_budget *b, int cost) {
     s3si_mutex_lock(&b->lock);
     b->tokens = b->tokens + cost < S3SI_BUDGET_TOKENS ? b->tokens + cost : S3SI_BUDGET_TOKENS;
@@ -3443,7 +3532,8 @@ typedef struct s3si_policy {
 
 struct s3si_exchange;
 typedef struct s3si_exchange_ops {
-    /* Not a request at all but local work in small steps, 1 when done with x->err set; NULL for the wire. */
+    /* Not a request at all but local work in small steps, 1 when done with x->err set; NULL for
+     * the wire. */
     int (*local)(void *user, struct s3si_exchange *x);
     /* Fills x->origin, x->out and x->body for this attempt; an error here is final. */
     s3s_result (*prepare)(void *user, struct s3si_exchange *x);
@@ -3467,8 +3557,10 @@ typedef struct s3si_exchange {
     int fresh;            /* take no idle connection */
     int one_attempt;
     int connect_only;     /* leave a ready connection in the pool and be done */
-    int abandoned;        /* the owner wants to be told of the end at once; guarded by the engine's lock */
-    int ready, let_go;    /* the loop's own: something it waits for has come; it has seen `abandoned` */
+    /* the owner wants to be told of the end at once; guarded by the engine's lock */
+    int abandoned;
+    /* the loop's own: something it waits for has come; it has seen `abandoned` */
+    int ready, let_go;
     /* the request, by prepare */
     s3si_origin origin;
     s3si_buf out;
@@ -3510,7 +3602,8 @@ static void s3si_log_line(const s3s_log *log, int level, const char *format, ...
 }
 
 static void s3si_exchange_init(s3si_exchange *x, const s3si_exchange_ops *ops, void *user,
-                               const s3si_mem *mem, s3si_budget *budget, const s3si_policy *policy) {
+                               const s3si_mem *mem, s3si_budget *budget,
+                               const s3si_policy *policy) {
     memset(x, 0, sizeof *x);
     x->ops = ops;
     x->user = user;
@@ -3532,7 +3625,8 @@ static void s3si_exchange_deinit(s3si_exchange *x) {
     s3si_buf_deinit(&x->kept);
 }
 
-/* The connection goes back to the pool when its response was taken to the end, else it is closed. */
+/* The connection goes back to the pool when its response was taken to the end, else it is closed.
+ */
 static void s3si_exchange_drop(s3si_exchange *x, s3si_pool *pool, int64_t now, int reusable) {
     if (!x->conn) return;
     if (reusable && x->conn->state == S3SI_CONN_READY && x->conn->pos == x->conn->n) {
@@ -3556,8 +3650,20 @@ static int64_t s3si_exchange_pause_us(s3si_exchange *x) {
     for (i = 1; i < x->tries && cap < 20000000; i++) cap *= 2;
     if (cap > 20000000) cap = 20000000;
     pause = (int64_t)(s3si_sys_random() % (uint64_t)cap);
-    if (x->retry_after_us > pause) pause = x->retry_after_us < 20000000 ? x->retry_after_us : 20000000;
+    if (x->retry_after_us > pause)
+        pause = x->retry_after_us < 20000000 ? x->retry_after_us : 20000000;
     return pause;
+}
+
+/* Where nothing was ever reached, a wrong endpoint is likelier than an outage: three retries tell.
+ */
+static int s3si_exchange_retries(s3si_exchange *x) {
+    int reached;
+    if (x->state > S3SI_X_CONNECT || x->policy.retries <= 3) return x->policy.retries;
+    s3si_mutex_lock(&x->budget->lock);
+    reached = x->budget->requests > 0;
+    s3si_mutex_unlock(&x->budget->lock);
+    return reached ? x->policy.retries : 3;
 }
 
 /* An attempt failed with x->err set: another one, or the end. */
@@ -3566,7 +3672,8 @@ static void s3si_exchange_again(s3si_exchange *x, s3si_pool *pool, int64_t now) 
     uint64_t progress = x->taken - x->taken_before;
     int stale = x->conn && x->conn->served && x->state >= S3SI_X_SEND && x->state <= S3SI_X_HEAD &&
                 x->conn->n == 0 && x->err.code == S3S_E_NETWORK && !x->fresh;
-    if (x->conn && x->conn->served == 0 && x->state < S3SI_X_BODY) s3si_pool_rest(pool, x->conn, now);
+    if (x->conn && x->conn->served == 0 && x->state < S3SI_X_BODY)
+        s3si_pool_rest(pool, x->conn, now);
     s3si_exchange_drop(x, pool, now, 0);
     x->taken_before = x->taken;
     if (progress >= S3SI_PROGRESS) {
@@ -3579,15 +3686,15 @@ static void s3si_exchange_again(s3si_exchange *x, s3si_pool *pool, int64_t now) 
         return;
     }
     x->tries++;
-    if (x->one_attempt || x->tries > x->policy.retries || x->attempts >= S3SI_ATTEMPTS_MAX ||
+    if (x->one_attempt || x->tries > s3si_exchange_retries(x) || x->attempts >= S3SI_ATTEMPTS_MAX ||
         !s3si_budget_take(x->budget, cost)) {
         s3si_exchange_done(x, pool, now, 0);
         return;
     }
     x->deadline_us = now + s3si_exchange_pause_us(x);
     x->state = S3SI_X_BACKOFF;
-    s3si_log_line(&x->policy.log, 1, "attempt %d at %s failed (%s: %s); again in %d ms", x->attempts,
-                  x->origin.host, s3s_result_name(x->err.code), x->err.message,
+    s3si_log_line(&x->policy.log, 1, "attempt %d at %s failed (%s: %s); again in %d ms",
+                  x->attempts, x->origin.host, s3s_result_name(x->err.code), x->err.message,
                   (int)((x->deadline_us - now) / 1000));
 }
 
@@ -3617,7 +3724,8 @@ static void s3si_exchange_broken(s3si_exchange *x, s3si_pool *pool, int64_t now,
     s3si_exchange_fail(x, pool, now, S3S_E_NETWORK, phase, text, answer == 0 ? 0 : t->os_error);
 }
 
-static void s3si_exchange_verdict(s3si_exchange *x, s3si_pool *pool, int64_t now, int say, int reusable) {
+static void s3si_exchange_verdict(s3si_exchange *x, s3si_pool *pool, int64_t now, int say,
+                                  int reusable) {
     if (say == S3SI_SAY_DONE) {
         s3si_budget_return(x->budget, 1);
         s3si_error_clear(&x->err);
@@ -3680,7 +3788,8 @@ static void s3si_exchange_resolve(s3si_exchange *x, s3si_pool *pool, int64_t now
     } else {
         x->conn = s3si_conn_create(x->mem, &x->origin);
         if (!x->conn) {
-            s3si_exchange_fail(x, pool, now, S3S_E_MEMORY, "connect", "no memory for a connection", 0);
+            s3si_exchange_fail(x, pool, now, S3S_E_MEMORY, "connect", "no memory for a connection",
+                               0);
             return;
         }
         s3si_pool_assign(name, x->conn, now);
@@ -3695,7 +3804,8 @@ static void s3si_exchange_handshake(s3si_exchange *x, s3si_pool *pool, int64_t n
     s3si_conn *c = x->conn;
     long r;
     if (now >= x->deadline_us) {
-        s3si_exchange_fail(x, pool, now, S3S_E_TIMEOUT, "tls", "the TLS handshake takes too long", 0);
+        s3si_exchange_fail(x, pool, now, S3S_E_TIMEOUT, "tls", "the TLS handshake takes too long",
+                           0);
         return;
     }
     r = s3si_tls_handshake(&c->t, pool->tls, x->origin.host);
@@ -3713,9 +3823,10 @@ static void s3si_exchange_connect(s3si_exchange *x, s3si_pool *pool, int64_t now
         r = s3si_conn_connect_step(x->conn, now, &x->wait, &os_error);
         if (r == 0) return;
         if (r < 0) {
-            (void)snprintf(text, sizeof text, "cannot connect to %s:%s", x->origin.host, x->origin.port);
-            s3si_exchange_fail(x, pool, now, os_error ? S3S_E_NETWORK : S3S_E_TIMEOUT, "connect", text,
-                               os_error ? os_error : ETIMEDOUT);
+            (void)snprintf(text, sizeof text, "cannot connect to %s:%s", x->origin.host,
+                           x->origin.port);
+            s3si_exchange_fail(x, pool, now, os_error ? S3S_E_NETWORK : S3S_E_TIMEOUT, "connect",
+                               text, os_error ? os_error : ETIMEDOUT);
             return;
         }
     }
@@ -3734,7 +3845,8 @@ static void s3si_exchange_connect(s3si_exchange *x, s3si_pool *pool, int64_t now
     }
 }
 
-/* At least 1 KiB/s over the stall time, or the attempt has failed. The time to look again, or -1. */
+/* At least 1 KiB/s over the stall time, or the attempt has failed. The time to look again, or -1.
+ */
 static int64_t s3si_exchange_stalled(s3si_exchange *x, int64_t now) {
     int64_t stall = x->policy.stall_us;
     if (!stall) return INT64_MAX;
@@ -3746,7 +3858,8 @@ static int64_t s3si_exchange_stalled(s3si_exchange *x, int64_t now) {
     return x->window_us + stall;
 }
 
-/* Takes what arrived while sending; 1 when the final answer has begun, so that sending should stop. */
+/* Takes what arrived while sending; 1 when the final answer has begun, so that sending should stop.
+ */
 static int s3si_exchange_early(s3si_exchange *x) {
     s3si_conn *c = x->conn;
     long length, got = s3si_conn_fill(c, x->mem);
@@ -3791,13 +3904,15 @@ static void s3si_exchange_send(s3si_exchange *x, s3si_pool *pool, int64_t now) {
         if (put != S3SI_SOCK_AGAIN) {
             s3si_exchange_broken(x, pool, now, "send", put);
         } else if (look < 0) {
-            s3si_exchange_fail(x, pool, now, S3S_E_TIMEOUT, "send", "the server takes no more bytes", 0);
+            s3si_exchange_fail(x, pool, now, S3S_E_TIMEOUT, "send",
+                               "the server takes no more bytes", 0);
         } else {
             s3si_wait_set(&x->wait, c->t.fd, (short)(want | S3SI_POLL_IN), look);
         }
         return;
     }
-    x->early = x->sent < total; /* what is not sent will not be: the connection ends with the answer */
+    /* what is not sent will not be: the connection ends with the answer */
+    x->early = x->sent < total;
     s3si_exchange_sent(x);
     x->state = S3SI_X_HEAD;
     x->deadline_us = x->policy.response_us ? now + x->policy.response_us : INT64_MAX;
@@ -3813,7 +3928,8 @@ static void s3si_exchange_judge(s3si_exchange *x, s3si_pool *pool, int64_t now, 
     s3si_buf_clear(&x->head_text);
     s3si_buf_add(&x->head_text, s3si_str_make(c->buf + c->pos, length));
     if (!s3si_buf_ok(&x->head_text)) {
-        s3si_exchange_fail(x, pool, now, S3S_E_MEMORY, "head", "no memory for the response head", 0);
+        s3si_exchange_fail(x, pool, now, S3S_E_MEMORY, "head", "no memory for the response head",
+                           0);
         return;
     }
     x->head.lines.p = x->head_text.p + lines;
@@ -3834,7 +3950,8 @@ static void s3si_exchange_head(s3si_exchange *x, s3si_pool *pool, int64_t now) {
     s3si_conn *c = x->conn;
     for (;;) {
         long got, length = 0;
-        if (c->n > c->pos) length = s3si_head_parse(c->buf + c->pos, c->n - c->pos, x->is_head, &x->head);
+        if (c->n > c->pos)
+            length = s3si_head_parse(c->buf + c->pos, c->n - c->pos, x->is_head, &x->head);
         if (length < 0) {
             s3si_exchange_fail(x, pool, now, S3S_E_PROTOCOL, "head", x->head.why, 0);
             return;
@@ -3846,7 +3963,8 @@ static void s3si_exchange_head(s3si_exchange *x, s3si_pool *pool, int64_t now) {
         if (length > 0) {
             c->pos += (size_t)length;
             if (++x->interim > S3SI_INTERIM_MAX || x->head.status == 101) {
-                s3si_exchange_fail(x, pool, now, S3S_E_PROTOCOL, "head", "too many interim responses", 0);
+                s3si_exchange_fail(x, pool, now, S3S_E_PROTOCOL, "head",
+                                   "too many interim responses", 0);
                 return;
             }
             continue;
@@ -3867,7 +3985,8 @@ static void s3si_exchange_head(s3si_exchange *x, s3si_pool *pool, int64_t now) {
     }
 }
 
-/* Where the next body bytes go: the owner's memory, the kept body, or, past what they want, the scratch. */
+/* Where the next body bytes go: the owner's memory, the kept body, or, past what they want, the
+ * scratch. */
 static char *s3si_exchange_space(s3si_exchange *x, s3si_pool *pool, size_t *cap, int *surplus) {
     char *p = NULL;
     *surplus = 0;
@@ -3972,7 +4091,8 @@ static int s3si_exchange_body_chunked(s3si_exchange *x, s3si_pool *pool, int64_t
         }
     }
     if (x->chunked.state == S3SI_CHUNK_BAD) {
-        s3si_exchange_fail(x, pool, now, S3S_E_PROTOCOL, "body", "the chunked framing is malformed", 0);
+        s3si_exchange_fail(x, pool, now, S3S_E_PROTOCOL, "body", "the chunked framing is malformed",
+                           0);
     } else if (x->chunked.state == S3SI_CHUNK_DONE) {
         s3si_exchange_body_end(x, pool, now, 1);
     } else {
@@ -3984,7 +4104,8 @@ static int s3si_exchange_body_chunked(s3si_exchange *x, s3si_pool *pool, int64_t
     return S3SI_MOVE_END;
 }
 
-/* Moves body bytes, at most a few receives at a time so that the loop's other exchanges get their turn. */
+/* Moves body bytes, at most a few receives at a time so that the loop's other exchanges get their
+ * turn. */
 static void s3si_exchange_body(s3si_exchange *x, s3si_pool *pool, int64_t now) {
     int turns, move = S3SI_MOVE_ON;
     int64_t look = s3si_exchange_stalled(x, now);
@@ -3996,7 +4117,8 @@ static void s3si_exchange_body(s3si_exchange *x, s3si_pool *pool, int64_t now) {
         move = x->head.framing == S3SI_BODY_CHUNKED ? s3si_exchange_body_chunked(x, pool, now)
                                                     : s3si_exchange_body_plain(x, pool, now);
     if (move == S3SI_MOVE_END) return;
-    s3si_wait_set(&x->wait, x->conn->t.fd, move == S3SI_MOVE_WAIT ? x->conn->t.want : (short)S3SI_POLL_IN,
+    s3si_wait_set(&x->wait, x->conn->t.fd,
+                  move == S3SI_MOVE_WAIT ? x->conn->t.want : (short)S3SI_POLL_IN,
                   move == S3SI_MOVE_ON ? now : look);
     if (!x->wait.events[0]) x->wait.events[0] = S3SI_POLL_IN;
 }
@@ -4044,8 +4166,8 @@ static int s3si_discard_verdict(void *user, s3si_exchange *x) {
 static const s3si_exchange_ops s3si_discard_ops = {
     NULL, NULL, NULL, s3si_discard_space, s3si_discard_commit, s3si_discard_verdict, NULL, NULL};
 
-/* The owner has lost interest and is told that it ended. A small rest of a body is taken off the wire for
- * the connection's sake, with no other attempt; anything else is closed at once. */
+/* The owner has lost interest and is told that it ended. A small rest of a body is taken off the
+ * wire for the connection's sake, with no other attempt; anything else is closed at once. */
 static void s3si_exchange_abandon(s3si_exchange *x, s3si_pool *pool, int64_t now) {
     int worth = x->state == S3SI_X_BODY && !x->keeping && x->head.keep_alive && !x->early &&
                 x->head.framing == S3SI_BODY_LENGTH && x->left <= 256 * 1024;
@@ -4061,8 +4183,9 @@ static void s3si_exchange_abandon(s3si_exchange *x, s3si_pool *pool, int64_t now
 }
 
 /* >>creds
- * Where the keys come from: the configuration, the caller's callback, the environment, in this order.
- * One cached set and one cached signing key, under a lock of their own; both are wiped at the end. */
+ * Where the keys come from: the configuration, the caller's callback, the environment, in this
+ * order. One cached set and one cached signing key, under a lock of their own; both are wiped at
+ * the end. */
 typedef struct s3si_creds {
     s3si_mutex lock;
     int anonymous, use_environment, has_explicit;
@@ -4082,7 +4205,8 @@ static void s3si_creds_deinit(s3si_creds *c) {
     s3si_mem_wipe(c, sizeof *c);
 }
 
-static int s3si_creds_set(s3s_credentials *out, const char *access, const char *secret, const char *token) {
+static int s3si_creds_set(s3s_credentials *out, const char *access, const char *secret,
+                          const char *token) {
     memset(out, 0, sizeof *out);
     return s3si_str_copy(s3si_str_of(access), out->access_key, sizeof out->access_key) &&
            s3si_str_copy(s3si_str_of(secret), out->secret_key, sizeof out->secret_key) &&
@@ -4095,7 +4219,8 @@ static s3s_result s3si_creds_environment(s3s_credentials *out, s3s_error *err) {
     const char *secret = s3si_sys_env("AWS_SECRET_ACCESS_KEY");
     if (access && secret) {
         if (s3si_creds_set(out, access, secret, s3si_sys_env("AWS_SESSION_TOKEN"))) return S3S_OK;
-        return s3si_error_set(err, S3S_E_CREDENTIALS, "AWS_ACCESS_KEY_ID or its siblings are too long");
+        return s3si_error_set(err, S3S_E_CREDENTIALS,
+                              "AWS_ACCESS_KEY_ID or its siblings are too long");
     }
     if (access || secret)
         return s3si_error_set(err, S3S_E_CREDENTIALS, "%s is set but %s is not",
@@ -4109,7 +4234,8 @@ static s3s_result s3si_creds_environment(s3s_credentials *out, s3s_error *err) {
                           "AWS_SECRET_ACCESS_KEY, or read anonymously");
 }
 
-/* The present credentials, copied; an empty access_key means: do not sign. The caller wipes them. */
+/* The present credentials, copied; an empty access_key means: do not sign. The caller wipes them.
+ */
 static s3s_result s3si_creds_get(s3si_creds *c, int64_t now, s3s_credentials *out, s3s_error *err) {
     s3s_result r = S3S_OK;
     memset(out, 0, sizeof *out);
@@ -4125,7 +4251,8 @@ static s3s_result s3si_creds_get(s3si_creds *c, int64_t now, s3s_credentials *ou
         r = c->callback(c->callback_user, &c->cached, err);
         c->cached_valid = r == S3S_OK;
         if (r != S3S_OK)
-            (void)s3si_error_set(err, r, "the credentials callback failed (%s)", s3s_result_name(r));
+            (void)s3si_error_set(err, r, "the credentials callback failed (%s)",
+                                 s3s_result_name(r));
     }
     if (r == S3S_OK) *out = c->cached;
     s3si_mutex_unlock(&c->lock);
@@ -4142,7 +4269,8 @@ static int s3si_creds_renew(s3si_creds *c) {
 }
 
 /* The signing key for a request's day, region and service; the last one is remembered. */
-static void s3si_creds_key(s3si_creds *c, const s3s_credentials *cred, const s3si_sigv4 *r, uint8_t key[32]) {
+static void s3si_creds_key(s3si_creds *c, const s3s_credentials *cred, const s3si_sigv4 *r,
+                           uint8_t key[32]) {
     char scope[160];
     (void)snprintf(scope, sizeof scope, "%.8s/%.*s/%.*s", r->time, (int)r->region.n, r->region.p,
                    (int)r->service.n, r->service.p);
@@ -4157,10 +4285,10 @@ static void s3si_creds_key(s3si_creds *c, const s3s_credentials *cred, const s3s
 }
 
 /* >>s3
- * Requests to a store: built, signed and addressed anew for every attempt, and the answers' meaning: what
- * is worth another attempt, where a bucket lives, whose clock is wrong. An s3si_request is what stays the
- * same over attempts. s3si_service is the client's side of it; its lock guards what requests teach each
- * other (clock offset, regions of buckets). */
+ * Requests to a store: built, signed and addressed anew for every attempt, and the answers'
+ * meaning: what is worth another attempt, where a bucket lives, whose clock is wrong. An
+ * s3si_request is what stays the same over attempts. s3si_service is the client's side of it; its
+ * lock guards what requests teach each other (clock offset, regions of buckets). */
 enum { S3SI_SERVICE_REGIONS = 32 };
 typedef struct s3si_service {
     const s3si_mem *mem;
@@ -4277,13 +4405,17 @@ static s3s_result s3si_request_aim(s3si_request *q, const s3si_uri *u, s3s_error
         s3si_buf_add(&q->bucket, u->bucket);
         s3si_buf_add(&q->key, u->key);
     }
-    return s3si_request_ok(q) ? S3S_OK : s3si_error_set(err, S3S_E_MEMORY, "no memory for the request");
+    return s3si_request_ok(q) ? S3S_OK
+                              : s3si_error_set(err, S3S_E_MEMORY, "no memory for the request");
 }
 
-/* Host and path of an S3 request: https://bucket.s3.region.amazonaws.com/key, or endpoint/bucket/key. */
-static void s3si_request_address(s3si_request *q, const char *region, s3si_origin *origin, s3si_buf *path) {
+/* Host and path of an S3 request: https://bucket.s3.region.amazonaws.com/key, or
+ * endpoint/bucket/key. */
+static void s3si_request_address(s3si_request *q, const char *region, s3si_origin *origin,
+                                 s3si_buf *path) {
     s3si_service *s = q->service;
-    s3si_str bucket = s3si_buf_str(&q->bucket), host = s->parsed.host, port = s->parsed.port, prefix;
+    s3si_str bucket = s3si_buf_str(&q->bucket), host = s->parsed.host, port = s->parsed.port,
+             prefix;
     char aws[128], named[256 + 64];
     int tls = s->parsed.tls, style = s->addressing;
     prefix = s3si_str_make(s->parsed.path.p ? s->parsed.path.p : "", s->parsed.path.n);
@@ -4300,13 +4432,15 @@ static void s3si_request_address(s3si_request *q, const char *region, s3si_origi
     while (prefix.n && prefix.p[prefix.n - 1] == '/') prefix.n--;
     s3si_buf_add(path, prefix);
     if (bucket.n && style == S3S_ADDRESSING_VIRTUAL && bucket.n < 64) {
-        (void)snprintf(named, sizeof named, "%.*s.%.*s", (int)bucket.n, bucket.p, (int)host.n, host.p);
+        (void)snprintf(named, sizeof named, "%.*s.%.*s", (int)bucket.n, bucket.p, (int)host.n,
+                       host.p);
         host = s3si_str_of(named);
     } else if (bucket.n) {
         s3si_buf_addc(path, '/');
         s3si_buf_add(path, bucket);
     }
-    if (q->key.n || !bucket.n || style == S3S_ADDRESSING_VIRTUAL || !path->n) s3si_buf_addc(path, '/');
+    if (q->key.n || !bucket.n || style == S3S_ADDRESSING_VIRTUAL || !path->n)
+        s3si_buf_addc(path, '/');
     s3si_percent_encode(path, s3si_buf_str(&q->key), 1);
     s3si_origin_set(origin, host, port, tls);
     if (q->redirected) *origin = q->origin;
@@ -4329,8 +4463,8 @@ static size_t s3si_request_signed(s3si_str text, s3si_header *list, size_t n) {
 }
 
 /* Adds date, token, payload hash and Authorization to the header lines in `lines`. */
-static s3s_result s3si_request_sign(s3si_request *q, s3si_str path, const char *region, s3si_buf *lines,
-                                    s3s_error *err) {
+static s3s_result s3si_request_sign(s3si_request *q, s3si_str path, const char *region,
+                                    s3si_buf *lines, s3s_error *err) {
     s3si_service *s = q->service;
     s3si_header signed_headers[S3SI_REQUEST_SIGNED];
     s3s_credentials cred;
@@ -4345,9 +4479,11 @@ static s3s_result s3si_request_sign(s3si_request *q, s3si_str path, const char *
     s3si_date_amz(now, date);
     s3si_http_add_header(lines, s3si_str_of("x-amz-date"), s3si_str_of(date));
     if (strcmp(q->signs, "s3") == 0)
-        s3si_http_add_header(lines, s3si_str_of("x-amz-content-sha256"), s3si_str_of(q->payload_hash));
+        s3si_http_add_header(lines, s3si_str_of("x-amz-content-sha256"),
+                             s3si_str_of(q->payload_hash));
     if (cred.session_token[0])
-        s3si_http_add_header(lines, s3si_str_of("x-amz-security-token"), s3si_str_of(cred.session_token));
+        s3si_http_add_header(lines, s3si_str_of("x-amz-security-token"),
+                             s3si_str_of(cred.session_token));
     r.method = s3si_str_of(q->method);
     r.path = path;
     r.query = s3si_buf_str(&q->query);
@@ -4369,7 +4505,8 @@ static s3s_result s3si_request_sign(s3si_request *q, s3si_str path, const char *
     return S3S_OK;
 }
 
-/* Writes one attempt's request into x: `more` are header lines of this attempt (Range, If-Match). */
+/* Writes one attempt's request into x: `more` are header lines of this attempt (Range, If-Match).
+ */
 static s3s_result s3si_request_prepare(s3si_request *q, s3si_exchange *x, s3si_str more) {
     s3si_service *s = q->service;
     char region[64];
@@ -4388,9 +4525,11 @@ static s3s_result s3si_request_prepare(s3si_request *q, s3si_exchange *x, s3si_s
         s3si_request_address(q, region, &x->origin, &path);
     }
     if (x->origin.tls && !s->tls)
-        r = s3si_error_set(&x->err, S3S_E_UNSUPPORTED,
-                           "https://%s needs TLS, and this program was built without a TLS adapter; use an "
-                           "http:// endpoint or set s3s_config.tls", x->origin.host);
+        r = s3si_error_set(
+            &x->err, S3S_E_UNSUPPORTED,
+            "https://%s needs TLS, and this program was built without a TLS adapter; use an "
+            "http:// endpoint or set s3s_config.tls",
+            x->origin.host);
     s3si_origin_authority(&x->origin, &authority);
     s3si_http_add_header(&lines, s3si_str_of("Host"), s3si_buf_str(&authority));
     s3si_http_add_header(&lines, s3si_str_of("User-Agent"), s3si_buf_str(&s->agent));
@@ -4447,7 +4586,8 @@ static const char *s3si_status_name(int status) {
 }
 
 static s3s_result s3si_status_result(int status, const char *code) {
-    if (strcmp(code, "SlowDown") == 0 || strcmp(code, "RequestLimitExceeded") == 0) return S3S_E_THROTTLED;
+    if (strcmp(code, "SlowDown") == 0 || strcmp(code, "RequestLimitExceeded") == 0)
+        return S3S_E_THROTTLED;
     if (strcmp(code, "InternalError") == 0) return S3S_E_SERVER;
     if (strcmp(code, "RequestTimeout") == 0) return S3S_E_TIMEOUT;
     switch (status) {
@@ -4497,7 +4637,8 @@ static int s3si_request_other_region(s3si_request *q, s3si_exchange *x) {
         !s3si_xml_find(s3si_buf_str(&x->kept), "Region", &region))
         return 0;
     s3si_service_region(q->service, s3si_buf_str(&q->bucket), now);
-    if (!region.n || region.n >= 64 || s3si_str_is(region, now) || !s3si_http_safe(region)) return 0;
+    if (!region.n || region.n >= 64 || s3si_str_is(region, now) || !s3si_http_safe(region))
+        return 0;
     q->region_fixed = 1;
     s3si_service_learn_region(q->service, s3si_buf_str(&q->bucket), region);
     return 1;
@@ -4526,7 +4667,8 @@ static int s3si_request_redirect(s3si_request *q, s3si_exchange *x) {
     }
     why = "it leads from https to http";
     if (x->origin.tls && !to.tls) goto refused;
-    why = "it leads to another host, and signed requests stay within the endpoint's domain and port; set "
+    why = "it leads to another host, and signed requests stay within the endpoint's domain and "
+          "port; set "
           "the endpoint to that host if it is meant";
     if (q->signs && !s3si_request_may_sign(q, x, &to)) goto refused;
     path = s3si_str_cut(u.path, '?', &query);
@@ -4543,9 +4685,9 @@ static int s3si_request_redirect(s3si_request *q, s3si_exchange *x) {
 refused:
     s3si_error_clear(&x->err);
     x->err.http_status = x->head.status;
-    (void)s3si_error_set(&x->err, S3S_E_HTTP, "the redirect (%d) to '%.*s' is not followed: %s",
-                         x->head.status, (int)(location.n < 200 ? s3si_str_find(location, '?') : 200),
-                         location.p, why);
+    (void)s3si_error_set(
+        &x->err, S3S_E_HTTP, "the redirect (%d) to '%.*s' is not followed: %s", x->head.status,
+        (int)(location.n < 200 ? s3si_str_find(location, '?') : 200), location.p, why);
     return 0;
 }
 
@@ -4563,8 +4705,8 @@ static int s3si_request_skewed(s3si_request *q, s3si_exchange *x) {
     s3si_mutex_lock(&q->service->lock);
     q->service->learned.skew += off;
     s3si_mutex_unlock(&q->service->lock);
-    s3si_log_line(&x->policy.log, 1, "the store's clock differs from ours by %ld s; signing by its clock",
-                  (long)off);
+    s3si_log_line(&x->policy.log, 1,
+                  "the store's clock differs from ours by %ld s; signing by its clock", (long)off);
     return 1;
 }
 
@@ -4580,7 +4722,8 @@ static int s3si_request_verdict(s3si_request *q, s3si_exchange *x) {
     if (status == 301 || status == 302 || status == 307 || status == 308)
         return s3si_request_redirect(q, x) ? S3SI_SAY_NOW : S3SI_SAY_FAIL;
     if (s3si_request_skewed(q, x)) return S3SI_SAY_NOW;
-    if ((strcmp(x->err.s3_code, "ExpiredToken") == 0 || strcmp(x->err.s3_code, "InvalidToken") == 0) &&
+    if ((strcmp(x->err.s3_code, "ExpiredToken") == 0 ||
+         strcmp(x->err.s3_code, "InvalidToken") == 0) &&
         !q->renewed && s3si_creds_renew(&q->service->creds)) {
         q->renewed = 1;
         return S3SI_SAY_NOW;
@@ -4605,7 +4748,8 @@ static void s3si_head_object(const s3si_head *h, s3s_object *o) {
     s3si_head_text(h, "x-amz-storage-class", o->storage_class, sizeof o->storage_class);
     o->metadata[0] = 0;
     while (s3si_head_step(&lines, &name, &value)) {
-        if (name.n <= 11 || !s3si_str_ieq(s3si_str_make(name.p, 11), s3si_str_of("x-amz-meta-"))) continue;
+        if (name.n <= 11 || !s3si_str_ieq(s3si_str_make(name.p, 11), s3si_str_of("x-amz-meta-")))
+            continue;
         if (used + name.n - 11 + value.n + 4 > sizeof o->metadata) break;
         used += (size_t)snprintf(o->metadata + used, sizeof o->metadata - used, "%.*s: %.*s\n",
                                  (int)(name.n - 11), name.p + 11, (int)value.n, value.p);
@@ -4613,10 +4757,10 @@ static void s3si_head_object(const s3si_head *h, s3s_object *o) {
 }
 
 /* >>source
- * An object that can be read by ranges, whatever serves it: a store (s3), any web server (http) or a file.
- * What stands above does not know which. It names the requests (aim), judges the answers to them, and says
- * what pins a version. An answer is used only if it is exactly the range asked for, of the version first
- * seen. */
+ * An object that can be read by ranges, whatever serves it: a store (s3), any web server (http) or
+ * a file. What stands above does not know which. It names the requests (aim), judges the answers
+ * to them, and says what pins a version. An answer is used only if it is exactly the range asked
+ * for, of the version first seen. */
 typedef struct s3si_source {
     s3si_service *service;
     char *text; /* the URI; `uri` points into it */
@@ -4654,7 +4798,8 @@ static s3s_result s3si_source_open(s3si_source *s, s3si_service *service, const 
 /* A file:// path with its NUL; it ends where the URI's text does. */
 static const char *s3si_source_path(const s3si_source *s) { return s->uri.path.p; }
 
-/* file: opens it once and fills the object's facts; the ETag is made of what changes with the content. */
+/* file: opens it once and fills the object's facts; the ETag is made of what changes with the
+ * content. */
 static s3s_result s3si_source_stat(s3si_source *s, s3s_object *o, s3s_error *err) {
     if (s->fd < 0) s->fd = s3si_file_open(s3si_source_path(s), &s->file);
     if (s->fd < 0) {
@@ -4665,14 +4810,15 @@ static s3s_result s3si_source_stat(s3si_source *s, s3s_object *o, s3s_error *err
     }
     memset(o, 0, sizeof *o);
     o->size = s->file.size;
-    (void)snprintf(o->etag, sizeof o->etag, "\"%llx-%llx-%llx-%llx\"", (unsigned long long)s->file.size,
-                   (unsigned long long)s->file.mtime, (unsigned long long)s->file.mtime_ns,
-                   (unsigned long long)s->file.inode);
+    (void)snprintf(o->etag, sizeof o->etag, "\"%llx-%llx-%llx-%llx\"",
+                   (unsigned long long)s->file.size, (unsigned long long)s->file.mtime,
+                   (unsigned long long)s->file.mtime_ns, (unsigned long long)s->file.inode);
     s3si_date_format_http(s->file.mtime, o->last_modified);
     return S3S_OK;
 }
 
-static s3s_result s3si_source_aim(const s3si_source *s, s3si_request *q, const char *method, s3s_error *err) {
+static s3s_result s3si_source_aim(const s3si_source *s, s3si_request *q, const char *method,
+                                  s3s_error *err) {
     s3s_result r;
     s3si_request_init(q, s->service, method);
     r = s3si_request_aim(q, &s->uri, err);
@@ -4687,8 +4833,10 @@ typedef struct s3si_answer {
     int cut_short;  /* the body goes on behind `end`, and is not read to its end */
 } s3si_answer;
 
-/* Judges a 200 or 206 to a request for [from, to): pure. 0 with a reason when it may not be used. */
-static int s3si_source_judge(const s3si_head *h, uint64_t from, uint64_t to, s3si_answer *a, const char **why) {
+/* Judges a 200 or 206 to a request for [from, to): pure. 0 with a reason when it may not be used.
+ */
+static int s3si_source_judge(const s3si_head *h, uint64_t from, uint64_t to, s3si_answer *a,
+                             const char **why) {
     s3si_str value;
     uint64_t start;
     a->cut_short = 0;
@@ -4697,8 +4845,10 @@ static int s3si_source_judge(const s3si_head *h, uint64_t from, uint64_t to, s3s
         a->end = a->total < to ? a->total : to;
         a->cut_short = a->total > to;
         if (from == 0) return 1;
-        return *why = "the server ignores Range and sends the whole object; it can be read only in one "
-                      "part, so raise part_size and memory above its size", 0;
+        return *why = "the server ignores Range and sends the whole object; it can be read only in "
+                      "one "
+                      "part, so raise part_size and memory above its size",
+               0;
     }
     if (!s3si_head_find(h, "content-range", &value)) return *why = "a 206 without Content-Range", 0;
     if (!s3si_http_content_range(value, &start, &a->end, &a->total) || start == UINT64_MAX)
@@ -4713,7 +4863,8 @@ static int s3si_source_judge(const s3si_head *h, uint64_t from, uint64_t to, s3s
 
 static int s3si_etag_weak(const char *etag) { return etag[0] == 'W' && etag[1] == '/'; }
 
-/* Is this answer of the same version as the first? `o` are the first's facts, `total` UINT64_MAX unknown. */
+/* Is this answer of the same version as the first? `o` are the first's facts, `total` UINT64_MAX
+ * unknown. */
 static int s3si_source_same(const s3s_object *o, uint64_t size, const s3si_head *h, uint64_t total,
                             const char **why) {
     s3si_str etag, date;
@@ -4744,10 +4895,11 @@ static int s3si_source_is_empty(const s3si_exchange *x, uint64_t from) {
 }
 
 /* >>loop
- * Event loops: each drives the exchanges given to it with poll, on a thread of its own that is started
- * with its first exchange, or, under S3STREAM_NO_THREADS, inside the caller's wait. One lock, the
- * engine's, guards everything that loops and callers share; it is never held across a system call that
- * moves data. An exchange is the loop's from submit to its finished(), after which the loop frees it. */
+ * Event loops: each drives the exchanges given to it with poll, on a thread of its own that is
+ * started with its first exchange, or, under S3STREAM_NO_THREADS, inside the caller's wait. One
+ * lock, the engine's, guards everything that loops and callers share; it is never held across a
+ * system call that moves data. An exchange is the loop's from submit to its finished(), after
+ * which the loop frees it. */
 struct s3si_engine;
 typedef struct s3si_loop {
     struct s3si_engine *engine;
@@ -4851,7 +5003,8 @@ static int s3si_loop_room(s3si_loop *l, size_t need) {
     return 1;
 }
 
-/* Collects what the exchanges wait for. Returns how many descriptors; *wake_us the earliest time. */
+/* Collects what the exchanges wait for. Returns how many descriptors; *wake_us the earliest time.
+ */
 static size_t s3si_loop_gather(s3si_loop *l, int64_t *wake_us) {
     s3si_exchange *x;
     size_t n = 1, i;
@@ -4880,7 +5033,8 @@ static void s3si_loop_turn(s3si_loop *l, int64_t until_us) {
     s3si_loop_inbox(l, now);
     s3si_loop_step(l, now);
     for (x = l->list; x; x = x->next) n += 2;
-    if (!s3si_loop_room(l, n)) wake_us = now + 10000; /* as many as there is room for, and soon again */
+    /* as many as there is room for, and soon again */
+    if (!s3si_loop_room(l, n)) wake_us = now + 10000;
     n = l->fd_cap ? s3si_loop_gather(l, &wake_us) : 0;
     if (l->pool.idle && wake_us > now + 1000000) wake_us = now + 1000000;
     s3si_mutex_lock(&l->engine->lock);
@@ -4973,7 +5127,8 @@ static void s3si_loop_destroy(s3si_engine *e, s3si_loop *l) {
     s3si_mem_free(&e->mem, l);
 }
 
-static s3si_loop *s3si_loop_create(s3si_engine *e, const s3s_tls *tls, int64_t idle_us, int64_t connect_us) {
+static s3si_loop *s3si_loop_create(s3si_engine *e, const s3s_tls *tls, int64_t idle_us,
+                                   int64_t connect_us) {
     s3si_loop *l = (s3si_loop *)s3si_mem_zalloc(&e->mem, sizeof *l);
     if (!l) return NULL;
     l->engine = e;
@@ -4989,7 +5144,8 @@ static s3si_loop *s3si_loop_create(s3si_engine *e, const s3s_tls *tls, int64_t i
     return l;
 }
 
-/* Ends the loops: what is in flight is abandoned. In a forked child the threads are not there to join. */
+/* Ends the loops: what is in flight is abandoned. In a forked child the threads are not there to
+ * join. */
 static void s3si_engine_deinit(s3si_engine *e) {
     int i, forked = e->pid != s3si_sys_pid();
     if (!forked) {
@@ -5080,7 +5236,8 @@ static void s3si_call_finished(void *user, s3si_exchange *x) {
 }
 
 static const s3si_exchange_ops s3si_call_ops = {
-    NULL, s3si_call_prepare, s3si_call_head, NULL, NULL, s3si_call_verdict, s3si_call_sent, s3si_call_finished};
+    NULL, s3si_call_prepare, s3si_call_head, NULL,
+    NULL, s3si_call_verdict, s3si_call_sent, s3si_call_finished};
 
 static void s3si_call_init(s3si_call *c, s3si_engine *e) {
     memset(c, 0, sizeof *c);
@@ -5120,7 +5277,8 @@ static s3s_result s3si_call_run(s3si_call *c) {
         s3si_mem_free(&e->mem, x);
         return s3si_error_set(&c->err, S3S_E_MEMORY, "no thread could be started");
     }
-    if (c->any_status && c->err.http_status && c->head.status >= 200 && c->err.code != S3S_E_TOO_LARGE)
+    if (c->any_status && c->err.http_status && c->head.status >= 200 &&
+        c->err.code != S3S_E_TOO_LARGE)
         s3si_error_clear(&c->err);
     return c->err.code;
 }
@@ -5138,7 +5296,8 @@ static s3s_result s3si_source_head(s3si_source *s, s3si_engine *e, s3s_object *o
         memset(o, 0, sizeof *o);
         s3si_head_object(&c.head, o);
         if (!s3si_head_find(&c.head, "content-length", &length) || !s3si_str_u64(length, &o->size))
-            r = s3si_error_set(&c.err, S3S_E_PROTOCOL, "the answer to HEAD has no Content-Length; give the size");
+            r = s3si_error_set(&c.err, S3S_E_PROTOCOL,
+                               "the answer to HEAD has no Content-Length; give the size");
     }
     if (r != S3S_OK && c.err.code != S3S_OK) (void)s3si_error_give(err, &c.err);
     s3si_call_deinit(&c);
@@ -5148,8 +5307,8 @@ static s3s_result s3si_source_head(s3si_source *s, s3si_engine *e, s3s_object *o
 /* >>fetch
  * A range of an object, fetched in parts and handed out in order under a hard cap of memory.
  *
- *     object  ....|--part--|--part--|--part--|--last part + window--|-- twice as much, if need be --|....
- *                      ^cursor                                       only while no delimiter was seen
+ *     object  ..|--part--|--part--|--part--|--last part + window--|--twice as much--|..
+ *                    ^cursor                                        only if no delimiter was seen
  *
  *     state      holds                                           leaves when
  *     ASKING     only the HEAD is out: the size is not known      its answer: settled
@@ -5158,19 +5317,20 @@ static s3s_result s3si_source_head(s3si_source *s, s3si_engine *e, s3s_object *o
  *                slots and the plan allow
  *     FAILED     err is set and stays; what is out was abandoned
  *
- * A part is requested only when its slot is free, and is then received to its end whatever the consumer
- * does. Parts stand in a list in the object's order. Bytes [offset, offset + filled) of a part are never
- * written again, so the consumer reads them without a lock. A slot goes back when the consumer is past it
- * and no exchange writes into it any more. The cutter sees bytes as they arrive, not as they are consumed.
+ * A part is requested only when its slot is free, and is then received to its end whatever the
+ * consumer does. Parts stand in a list in the object's order. Bytes [offset, offset + filled) of a
+ * part are never written again, so the consumer reads them without a lock. A slot goes back when
+ * the consumer is past it and no exchange writes into it any more. The cutter sees bytes as they
+ * arrive, not as they are consumed.
  *
- * Hedging: the part at the cursor, when slower than three times its peers' median, gets a rival for its
- * missing bytes. The one to finish first stays in the list (the slower is cut off at what it had), the
- * other is abandoned. */
+ * Hedging: the part at the cursor, when slower than three times its peers' median, gets a rival
+ * for its missing bytes. The one to finish first stays in the list (the slower is cut off at what
+ * it had), the other is abandoned. */
 enum { S3SI_FETCH_ASKING = 0, S3SI_FETCH_FIRST, S3SI_FETCH_RUNNING, S3SI_FETCH_FAILED };
 enum { S3SI_FETCH_PEERS = 8, S3SI_FETCH_AHEAD = 3 };
 enum { S3SI_WAIT_NONE = 0, S3SI_WAIT_BYTES, S3SI_WAIT_ANY };
-/* A consumer that was served less than so long ago is woken for a worthwhile piece only: each wake-up
- * costs two context switches. It looks by itself when the time is over. */
+/* A consumer that was served less than so long ago is woken for a worthwhile piece only: each
+ * wake-up costs two context switches. It looks by itself when the time is over. */
 enum { S3SI_FETCH_PIECE = 512 * 1024 };
 static const int64_t s3si_fetch_piece_us = 5000;
 static const int64_t s3si_fetch_hedge_min_us = 50000;
@@ -5210,8 +5370,10 @@ typedef struct s3si_fetch_plan {
     uint64_t memory;
     char etag[128];
     int hedge;
-    int seek;                /* only the begin of the nominal range is looked for, in growing windows */
-    uint8_t *direct;         /* the caller's memory for the whole range, instead of slots; not sharded */
+    /* only the begin of the nominal range is looked for, in growing windows */
+    int seek;
+    /* the caller's memory for the whole range, instead of slots; not sharded */
+    uint8_t *direct;
     size_t direct_cap;
 } s3si_fetch_plan;
 
@@ -5281,7 +5443,8 @@ static uint64_t s3si_knowledge_id(const char *uri, const s3si_records *records) 
 }
 
 static int s3si_fetch_learns(const s3si_fetch *f) {
-    return f->sharded && f->plan.window == S3S_WINDOW_LEARNED && f->plan.records.kind == S3SI_RECORDS_DELIM;
+    return f->sharded && f->plan.window == S3S_WINDOW_LEARNED &&
+           f->plan.records.kind == S3SI_RECORDS_DELIM;
 }
 
 /* Something happened that every waiter wants to know. */
@@ -5291,8 +5454,8 @@ static void s3si_fetch_signal_locked(s3si_fetch *f) {
 
 /* ---- slots and parts */
 
-/* Memory for n bytes within the cap; NULL when there is none now. The first slot is always granted, since
- * open has checked that one fits. */
+/* Memory for n bytes within the cap; NULL when there is none now. The first slot is always
+ * granted, since open has checked that one fits. */
 static s3si_slot *s3si_slot_acquire_locked(s3si_fetch *f, uint64_t n) {
     const s3si_mem *mem = &f->engine->mem;
     s3si_slot **at, *s;
@@ -5403,7 +5566,8 @@ static s3s_result s3si_fetch_settle_locked(s3si_fetch *f, s3s_error *err) {
     const s3si_fetch_plan *p = &f->plan;
     uint64_t limit = f->total, start, end;
     if (p->offset > f->total)
-        return s3si_error_set(err, S3S_E_RANGE, "the range begins at byte %llu but the object has %llu",
+        return s3si_error_set(err, S3S_E_RANGE,
+                              "the range begins at byte %llu but the object has %llu",
                               (unsigned long long)p->offset, (unsigned long long)f->total);
     if (p->length && p->length < limit - p->offset) limit = p->offset + p->length;
     f->sharded = p->shard_count > 0 || (p->has_slice && !p->slice.exact);
@@ -5411,7 +5575,8 @@ static s3s_result s3si_fetch_settle_locked(s3si_fetch *f, s3s_error *err) {
     if (p->has_slice) {
         start = p->slice.start, end = p->slice.end < limit ? p->slice.end : limit;
         if (start > limit || p->slice.end > limit)
-            return s3si_error_set(err, S3S_E_RANGE, "the slice ends at byte %llu but the object has %llu",
+            return s3si_error_set(err, S3S_E_RANGE,
+                                  "the slice ends at byte %llu but the object has %llu",
                                   (unsigned long long)p->slice.end, (unsigned long long)f->total);
     } else if (p->shard_count) {
         start = p->offset + s3si_shard_start(limit - p->offset, p->shard_index, p->shard_count);
@@ -5430,8 +5595,9 @@ static s3s_result s3si_fetch_settle_locked(s3si_fetch *f, s3s_error *err) {
     }
     if (!f->sharded) f->begin = start, f->end = end;
     if (p->direct && f->end - f->begin > p->direct_cap)
-        return s3si_error_set(err, S3S_E_TOO_LARGE, "there are %llu bytes to read and room for %llu",
-                              (unsigned long long)(f->end - f->begin), (unsigned long long)p->direct_cap);
+        return s3si_error_set(
+            err, S3S_E_TOO_LARGE, "there are %llu bytes to read and room for %llu",
+            (unsigned long long)(f->end - f->begin), (unsigned long long)p->direct_cap);
     if (!f->parts_sent) {
         f->core = start;
         f->next_offset = start > p->offset + f->look_behind ? start - f->look_behind : p->offset;
@@ -5446,16 +5612,19 @@ static s3s_result s3si_fetch_settle_locked(s3si_fetch *f, s3s_error *err) {
 }
 
 /* The first answer's facts pin the version; every later one is compared. */
-static s3s_result s3si_fetch_pin_locked(s3si_fetch *f, const s3si_head *h, uint64_t total, s3s_error *err) {
+static s3s_result s3si_fetch_pin_locked(s3si_fetch *f, const s3si_head *h, uint64_t total,
+                                        s3s_error *err) {
     const char *why = "";
     if (f->object_known || f->object.etag[0]) {
         if (!s3si_source_same(&f->object, f->total, h, total, &why)) {
             err->http_status = h->status;
-            return s3si_error_set(err, S3S_E_CHANGED,
-                                  "the object changed while it was read: %s; read it again from the start", why);
+            return s3si_error_set(
+                err, S3S_E_CHANGED,
+                "the object changed while it was read: %s; read it again from the start", why);
         }
     } else if (f->total != UINT64_MAX && total != UINT64_MAX && total != f->total) {
-        return s3si_error_set(err, S3S_E_CHANGED, "the object has %llu bytes, but the size given is %llu",
+        return s3si_error_set(err, S3S_E_CHANGED,
+                              "the object has %llu bytes, but the size given is %llu",
                               (unsigned long long)total, (unsigned long long)f->total);
     }
     if (!f->object_known) {
@@ -5507,8 +5676,8 @@ static double s3si_fetch_median(const s3si_fetch *f) {
     return n ? v[n / 2] : 0;
 }
 
-/* Chosen parts begin small, so that the first bytes come early, and grow until a part takes eight round
- * trips: longer ones save no time and make memory cold. */
+/* Chosen parts begin small, so that the first bytes come early, and grow until a part takes eight
+ * round trips: longer ones save no time and make memory cold. */
 static uint64_t s3si_fetch_part_size(s3si_fetch *f) {
     uint64_t size = f->part_max;
     double pace;
@@ -5536,8 +5705,8 @@ typedef struct s3si_want {
     int miss;        /* a request that there is only because the window held no delimiter */
 } s3si_want;
 
-/* Past the nominal end without a delimiter: go on with a window twice as large, if the shard has any
- * record at all and all that was asked for has been looked at. */
+/* Past the nominal end without a delimiter: go on with a window twice as large, if the shard has
+ * any record at all and all that was asked for has been looked at. */
 static int s3si_fetch_extension_locked(s3si_fetch *f, s3si_want *w) {
     uint64_t most = f->part_max > f->window ? f->part_max : f->window;
     uint64_t twice = f->window ? f->window * 2 : (uint64_t)S3SI_WINDOW_FIRST, left;
@@ -5553,7 +5722,8 @@ static int s3si_fetch_extension_locked(s3si_fetch *f, s3si_want *w) {
 /* The next range; 0 when there is none, now or for good. */
 static int s3si_fetch_next_locked(s3si_fetch *f, s3si_want *w) {
     uint64_t size = s3si_fetch_part_size(f), end, stop;
-    int given = f->plan.etag[0] && f->total != UINT64_MAX; /* the version was pinned by the caller */
+    /* the version was pinned by the caller */
+    int given = f->plan.etag[0] && f->total != UINT64_MAX;
     memset(w, 0, sizeof *w);
     w->core = f->core, w->window = f->window;
     if (f->ended || (f->parts_sent && !f->object_known && !given)) return 0;
@@ -5623,7 +5793,8 @@ static void s3si_fetch_offer_locked(s3si_fetch *f) {
     n = s3si_fetch_available_locked(f, &data);
     if (f->waiting == S3SI_WAIT_ANY || f->state == S3SI_FETCH_FAILED || f->cancelled ||
         f->cursor >= s3si_fetch_finish_locked(f) || n >= S3SI_FETCH_PIECE ||
-        (n && (f->first->filled == f->first->len || s3si_time_mono_us() - f->lent_us >= s3si_fetch_piece_us)))
+        (n && (f->first->filled == f->first->len ||
+               s3si_time_mono_us() - f->lent_us >= s3si_fetch_piece_us)))
         s3si_cond_broadcast(&f->cond);
 }
 
@@ -5656,7 +5827,8 @@ static s3s_result s3si_part_prepare(void *user, s3si_exchange *x) {
     return r;
 }
 
-/* A head whose body may be used: pins or compares, clips the part to the object, settles the range. */
+/* A head whose body may be used: pins or compares, clips the part to the object, settles the range.
+ */
 static s3s_result s3si_part_accept_locked(s3si_part *p, s3si_exchange *x, const s3si_answer *a) {
     s3si_fetch *f = p->fetch;
     s3s_result r = s3si_fetch_pin_locked(f, &x->head, a->total, &x->err);
@@ -5680,7 +5852,8 @@ static int s3si_part_head(void *user, s3si_exchange *x) {
     if (!s3si_source_judge(&x->head, p->offset + p->filled, p->offset + p->len, &answer, &why)) {
         s3si_error_clear(&x->err);
         x->err.http_status = x->head.status;
-        (void)s3si_error_set(&x->err, x->head.status == 200 ? S3S_E_RANGE : S3S_E_PROTOCOL, "%s", why);
+        (void)s3si_error_set(&x->err, x->head.status == 200 ? S3S_E_RANGE : S3S_E_PROTOCOL, "%s",
+                             why);
         return S3SI_SAY_FAIL;
     }
     s3si_mutex_lock(&f->engine->lock);
@@ -5747,9 +5920,11 @@ static int s3si_part_refused(s3si_part *p, s3si_exchange *x) {
         s3si_mutex_unlock(&f->engine->lock);
         s3si_error_clear(&x->err);
         x->err.http_status = 412;
-        (void)s3si_error_set(&x->err, S3S_E_CHANGED,
-                             "the object changed: it no longer has the ETag %s (412); read it again from the "
-                             "start", etag);
+        (void)s3si_error_set(
+            &x->err, S3S_E_CHANGED,
+            "the object changed: it no longer has the ETag %s (412); read it again from the "
+            "start",
+            etag);
         return S3SI_SAY_FAIL;
     }
     if (!s3si_source_is_empty(x, p->offset)) return s3si_request_verdict(&p->q, x);
@@ -5776,9 +5951,11 @@ static int s3si_part_verdict(void *user, s3si_exchange *x) {
     if (filled == len && known) return S3SI_SAY_DONE;
     s3si_error_clear(&x->err);
     if (filled == len) {
-        (void)s3si_error_set(&x->err, S3S_E_RANGE,
-                             "the server ignores Range and tells no length; the object must fit one part of "
-                             "%llu bytes, so raise part_size", (unsigned long long)len);
+        (void)s3si_error_set(
+            &x->err, S3S_E_RANGE,
+            "the server ignores Range and tells no length; the object must fit one part of "
+            "%llu bytes, so raise part_size",
+            (unsigned long long)len);
         return S3SI_SAY_FAIL;
     }
     (void)s3si_error_set(&x->err, S3S_E_NETWORK, "the body ended after %llu of %llu bytes",
@@ -5797,7 +5974,8 @@ static void s3si_part_teach_locked(s3si_part *p) {
     f->peers[f->peer_count++ % S3SI_FETCH_PEERS] = seconds / (double)p->filled;
     k->bandwidth = 0.7 * k->bandwidth + 0.3 * (double)p->filled / seconds;
     if (!s3si_fetch_learns(f)) return;
-    mid = s3si_records_scan(&f->plan.records, &match, p->slot->data, n); /* a record that began earlier */
+    /* a record that began earlier */
+    mid = s3si_records_scan(&f->plan.records, &match, p->slot->data, n);
     s3si_lengths_sample(&k->lengths, &f->plan.records, p->slot->data + mid, n - mid);
 }
 
@@ -5819,7 +5997,8 @@ static void s3si_part_won_locked(s3si_part *winner) {
     if (loser->x) s3si_engine_abandon_locked(f->engine, loser->x);
 }
 
-/* A rival that did not win is of no use any more; a part that failed may still have one that wins. */
+/* A rival that did not win is of no use any more; a part that failed may still have one that wins.
+ */
 static void s3si_part_lost_locked(s3si_part *p, const s3s_error *err) {
     s3si_fetch *f = p->fetch;
     s3si_part *rival = p->rival;
@@ -5881,7 +6060,8 @@ static int s3si_part_local(void *user, s3si_exchange *x) {
     if (n && got <= 0) {
         x->err.os_error = got < 0 ? errno : 0;
         (void)s3si_error_set(&x->err, got < 0 ? S3S_E_FILE : S3S_E_CHANGED, "%s",
-                             got < 0 ? strerror(errno) : "the file became shorter while it was read");
+                             got < 0 ? strerror(errno)
+                                     : "the file became shorter while it was read");
         return 1;
     }
     s3si_part_commit(user, x, (size_t)got);
@@ -5891,10 +6071,11 @@ static int s3si_part_local(void *user, s3si_exchange *x) {
     return 1;
 }
 
-static const s3si_exchange_ops s3si_part_ops = {NULL, s3si_part_prepare, s3si_part_head, s3si_part_space,
-                                                s3si_part_commit, s3si_part_verdict, NULL, s3si_part_finished};
-static const s3si_exchange_ops s3si_part_file_ops = {s3si_part_local, NULL, NULL, s3si_part_space,
-                                                     s3si_part_commit, NULL, NULL, s3si_part_finished};
+static const s3si_exchange_ops s3si_part_ops = {
+    NULL, s3si_part_prepare, s3si_part_head, s3si_part_space, s3si_part_commit, s3si_part_verdict,
+    NULL, s3si_part_finished};
+static const s3si_exchange_ops s3si_part_file_ops = {
+    s3si_part_local, NULL, NULL, s3si_part_space, s3si_part_commit, NULL, NULL, s3si_part_finished};
 
 /* ---- the HEAD that asks for the size */
 
@@ -5952,15 +6133,18 @@ static s3si_exchange *s3si_fetch_exchange(s3si_fetch *f, const s3si_exchange_ops
 static void s3si_fetch_out_of_memory_locked(s3si_fetch *f) {
     s3s_error err;
     s3si_error_clear(&err);
-    (void)s3si_error_set(&err, S3S_E_MEMORY, "no memory for a request, or no thread could be started");
+    (void)s3si_error_set(&err, S3S_E_MEMORY,
+                         "no memory for a request, or no thread could be started");
     s3si_fetch_fail_locked(f, &err);
 }
 
 /* Puts a part with its slot on the wire. The part, or NULL when something could not be had. */
-static s3si_part *s3si_part_send_locked(s3si_fetch *f, s3si_slot *slot, uint64_t offset, uint64_t len, int fresh) {
+static s3si_part *s3si_part_send_locked(s3si_fetch *f, s3si_slot *slot, uint64_t offset,
+                                        uint64_t len, int fresh) {
     int file = f->source.uri.scheme == S3SI_URI_FILE;
     s3si_part *p = (s3si_part *)s3si_mem_zalloc(&f->engine->mem, sizeof *p);
-    s3si_exchange *x = p ? s3si_fetch_exchange(f, file ? &s3si_part_file_ops : &s3si_part_ops, p) : NULL;
+    s3si_exchange *x =
+        p ? s3si_fetch_exchange(f, file ? &s3si_part_file_ops : &s3si_part_ops, p) : NULL;
     if (!x) {
         s3si_mem_free(&f->engine->mem, p);
         s3si_slot_release_locked(f, slot);
@@ -5985,8 +6169,8 @@ static s3si_part *s3si_part_send_locked(s3si_fetch *f, s3si_slot *slot, uint64_t
     return p;
 }
 
-/* Parts that lie done behind a slow one are of no use yet: a few keep the connections busy while it comes,
- * more only make memory cold. */
+/* Parts that lie done behind a slow one are of no use yet: a few keep the connections busy while
+ * it comes, more only make memory cold. */
 static int s3si_fetch_is_far_ahead_locked(const s3si_fetch *f) {
     const s3si_part *p;
     int n = 0;
@@ -6000,7 +6184,8 @@ static int s3si_fetch_send_locked(s3si_fetch *f) {
     s3si_slot *slot;
     s3si_part *p;
     uint64_t room;
-    if (f->cancelled || f->in_flight >= f->plan.connections || s3si_fetch_is_far_ahead_locked(f)) return 0;
+    if (f->cancelled || f->in_flight >= f->plan.connections || s3si_fetch_is_far_ahead_locked(f))
+        return 0;
     if (!s3si_fetch_next_locked(f, &w)) return 0;
     room = s3si_fetch_part_size(f);
     slot = s3si_slot_acquire_locked(f, w.len > room ? w.len : room < f->plan.memory ? room : w.len);
@@ -6025,8 +6210,8 @@ static int s3si_fetch_send_locked(s3si_fetch *f) {
     return 1;
 }
 
-/* Gives out the client's connections: first to consumers that wait for a part nobody has asked for, then
- * in turn. Called whenever a connection, a slot or a want may have come free. */
+/* Gives out the client's connections: first to consumers that wait for a part nobody has asked
+ * for, then in turn. Called whenever a connection, a slot or a want may have come free. */
 static void s3si_engine_pump_locked(s3si_engine *e) {
     s3si_fetch *f = e->turn, *mark;
     int limit;
@@ -6055,7 +6240,8 @@ static int64_t s3si_fetch_hedge_locked(s3si_fetch *f, int64_t now) {
     double due;
     int64_t due_us;
     uint64_t rest;
-    if (!f->plan.hedge || !p || !p->x || p->rival || f->peer_count < 3 || p->frozen) return INT64_MAX;
+    if (!f->plan.hedge || !p || !p->x || p->rival || f->peer_count < 3 || p->frozen)
+        return INT64_MAX;
     if (f->plan.memory < 4 * f->part_max || f->source.uri.scheme == S3SI_URI_FILE || f->plan.direct)
         return INT64_MAX;
     if (f->stats.hedges >= 1 + f->stats.requests / 20) return INT64_MAX;
@@ -6164,18 +6350,22 @@ static s3s_result s3si_fetch_facts(s3si_fetch *f, s3s_object *o, s3s_slice *slic
 static void s3si_fetch_stats_locked(s3si_fetch *f, s3s_stats *s) {
     int64_t until = f->ended_us ? f->ended_us : s3si_time_mono_us();
     *s = f->stats;
-    s->wasted_bytes = s->bytes_received > s->bytes_delivered ? s->bytes_received - s->bytes_delivered : 0;
+    s->wasted_bytes =
+        s->bytes_received > s->bytes_delivered ? s->bytes_received - s->bytes_delivered : 0;
     s->seconds = (double)(until - f->opened_us) / 1e6;
     s->first_byte_seconds = f->first_us ? (double)(f->first_us - f->opened_us) / 1e6 : 0;
 }
 
-/* Seeking: waits for the begin of the first record in the nominal range. *found = 0: none begins there. */
+/* Seeking: waits for the begin of the first record in the nominal range. *found = 0: none begins
+ * there. */
 static s3s_result s3si_fetch_seek(s3si_fetch *f, uint64_t *begin, int *found, s3s_error *err) {
     s3s_result r = S3S_OK;
     s3si_mutex_lock(&f->engine->lock);
-    while (f->state != S3SI_FETCH_FAILED && !(f->state == S3SI_FETCH_RUNNING && (!f->sharded || f->cut.begin_known))) {
+    while (f->state != S3SI_FETCH_FAILED &&
+           !(f->state == S3SI_FETCH_RUNNING && (!f->sharded || f->cut.begin_known))) {
         f->waiting = S3SI_WAIT_ANY;
-        f->cursor = f->sharded ? f->cut.head_at : f->cursor; /* what was looked at is not needed any more */
+        /* what was looked at is not needed any more */
+        f->cursor = f->sharded ? f->cut.head_at : f->cursor;
         s3si_fetch_retire_locked(f);
         s3si_engine_pump_locked(f->engine);
         if (f->state != S3SI_FETCH_FAILED && !(f->sharded && f->cut.begin_known))
@@ -6273,7 +6463,8 @@ static s3s_result s3si_fetch_start_locked(s3si_fetch *f, s3s_error *err) {
     f->look_behind = nominal ? s3si_records_look_behind(&p->records) : 0;
     f->core = p->has_slice ? p->slice.start : p->offset;
     if (p->has_slice && p->slice.exact) f->begin = p->slice.start, f->end = p->slice.end;
-    if (p->has_slice && p->slice.exact && f->begin >= f->end) f->ended = 1, f->state = S3SI_FETCH_RUNNING;
+    if (p->has_slice && p->slice.exact && f->begin >= f->end)
+        f->ended = 1, f->state = S3SI_FETCH_RUNNING;
     f->next_offset = f->core > p->offset + f->look_behind ? f->core - f->look_behind : p->offset;
     if (!nominal) f->next_offset = f->core;
     f->cursor = f->next_offset;
@@ -6281,8 +6472,9 @@ static s3s_result s3si_fetch_start_locked(s3si_fetch *f, s3s_error *err) {
 }
 
 /* Opens a fetch over what `uri` names and starts it. */
-static s3s_result s3si_fetch_open(s3si_engine *e, s3si_service *service, const char *uri, const char *version_id,
-                                  const s3si_fetch_plan *plan, s3si_fetch **out, s3s_error *err) {
+static s3s_result s3si_fetch_open(s3si_engine *e, s3si_service *service, const char *uri,
+                                  const char *version_id, const s3si_fetch_plan *plan,
+                                  s3si_fetch **out, s3s_error *err) {
     s3si_fetch *f = (s3si_fetch *)s3si_mem_zalloc(&e->mem, sizeof *f);
     s3s_result r;
     if (!f) return s3si_error_set(err, S3S_E_MEMORY, "no memory for a reader");
@@ -6303,7 +6495,8 @@ static s3s_result s3si_fetch_open(s3si_engine *e, s3si_service *service, const c
         r = s3si_source_stat(&f->source, &o, err);
         if (r == S3S_OK && ((plan->etag[0] && strcmp(plan->etag, o.etag) != 0) ||
                             (f->total != UINT64_MAX && f->total != o.size)))
-            r = s3si_error_set(err, S3S_E_CHANGED, "the file is not the one expected: it has %llu bytes and ETag %s",
+            r = s3si_error_set(err, S3S_E_CHANGED,
+                               "the file is not the one expected: it has %llu bytes and ETag %s",
                                (unsigned long long)o.size, o.etag);
         if (r == S3S_OK) f->object = o, f->object_known = 1, f->total = o.size, f->stats.pinned = 1;
     }
@@ -6328,10 +6521,11 @@ static s3s_result s3si_fetch_open(s3si_engine *e, s3si_service *service, const c
 }
 
 /* >>plan
- * Slices of an object, fixed once for many workers. Nominal slices cost one HEAD (or nothing, where the
- * size is given); prealigned ones also one small ranged GET per inner boundary, all boundaries in parallel
- * under the client's connections. A boundary is looked for only up to the next nominal one: where no record
- * begins in between, both have the same exact place, so a giant record is scanned once. */
+ * Slices of an object, fixed once for many workers. Nominal slices cost one HEAD (or nothing,
+ * where the size is given); prealigned ones also one small ranged GET per inner boundary, all
+ * boundaries in parallel under the client's connections. A boundary is looked for only up to the
+ * next nominal one: where no record begins in between, both have the same exact place, so a giant
+ * record is scanned once. */
 struct s3s_plan {
     s3si_mem mem;
     char *uri;
@@ -6353,7 +6547,8 @@ static void s3si_plan_destroy(s3s_plan *p) {
     s3si_mem_free(&mem, p);
 }
 
-static s3s_plan *s3si_plan_new(const s3si_mem *mem, const char *uri, const char *records, uint64_t count) {
+static s3s_plan *s3si_plan_new(const s3si_mem *mem, const char *uri, const char *records,
+                               uint64_t count) {
     s3s_plan *p = (s3s_plan *)s3si_mem_zalloc(mem, sizeof *p);
     size_t bytes;
     if (!p) return NULL;
@@ -6370,8 +6565,8 @@ static s3s_plan *s3si_plan_new(const s3si_mem *mem, const char *uri, const char 
 
 /* Opens the search for a(start), among the records that begin in [start, end). */
 static s3s_result s3si_plan_seek(s3si_engine *e, s3si_service *service, const char *version_id,
-                                 const s3si_fetch_plan *base, const char *uri, uint64_t start, uint64_t end,
-                                 s3si_fetch **out, s3s_error *err) {
+                                 const s3si_fetch_plan *base, const char *uri, uint64_t start,
+                                 uint64_t end, s3si_fetch **out, s3s_error *err) {
     s3si_fetch_plan plan = *base;
     plan.seek = 1;
     plan.connections = 1;
@@ -6387,9 +6582,11 @@ static s3s_result s3si_plan_seek(s3si_engine *e, s3si_service *service, const ch
     return s3si_fetch_open(e, service, uri, version_id, &plan, out, err);
 }
 
-/* Finds all inner boundaries of a nominal plan, `width` searches at a time, and makes its slices exact. */
-static s3s_result s3si_plan_align(s3s_plan *p, s3si_engine *e, s3si_service *service, const char *version_id,
-                                  const s3si_fetch_plan *base, s3s_error *err) {
+/* Finds all inner boundaries of a nominal plan, `width` searches at a time, and makes its slices
+ * exact. */
+static s3s_result s3si_plan_align(s3s_plan *p, s3si_engine *e, s3si_service *service,
+                                  const char *version_id, const s3si_fetch_plan *base,
+                                  s3s_error *err) {
     s3si_fetch *open[S3SI_ENGINE_LOOPS];
     uint32_t width = (uint32_t)base->connections, opened = 1, i;
     uint64_t begin = 0, limit = p->slices[p->count - 1].end;
@@ -6412,7 +6609,8 @@ static s3s_result s3si_plan_align(s3s_plan *p, s3si_engine *e, s3si_service *ser
     if (r != S3S_OK)
         for (; i < opened; i++) s3si_fetch_close(open[i % width]);
     if (r != S3S_OK) return r;
-    for (i = p->count; i-- > 0;) { /* no record begins in the slice: its boundary is the next one's */
+    /* no record begins in the slice: its boundary is the next one's */
+    for (i = p->count; i-- > 0;) {
         p->slices[i].end = i + 1 < p->count ? p->slices[i + 1].start : limit;
         if (i > 0 && !p->slices[i].exact) p->slices[i].start = p->slices[i].end;
         p->slices[i].exact = 1;
@@ -6460,27 +6658,32 @@ static int s3si_plan_parse_slice(s3si_str item, uint64_t size, s3s_slice *slice)
     s3si_str v;
     uint64_t window = 0;
     memset(slice, 0, sizeof *slice);
-    if (!s3si_json_u64(item, "start", &slice->start) || !s3si_json_u64(item, "end", &slice->end)) return 0;
+    if (!s3si_json_u64(item, "start", &slice->start) || !s3si_json_u64(item, "end", &slice->end))
+        return 0;
     if (s3si_json_member(item, "exact", &v)) slice->exact = s3si_str_is(v, "true");
-    if (s3si_json_member(item, "window", &v) && (!s3si_str_u64(v, &window) || window > INT64_MAX)) return 0;
+    if (s3si_json_member(item, "window", &v) && (!s3si_str_u64(v, &window) || window > INT64_MAX))
+        return 0;
     slice->window = (int64_t)window;
     return slice->start <= slice->end && slice->end <= size;
 }
 
-/* The slices must follow each other without gap or overlap, or workers would lose or repeat bytes. */
+/* The slices must follow each other without gap or overlap, or workers would lose or repeat bytes.
+ */
 static const char *s3si_plan_parse_slices(s3s_plan *p, s3si_str array) {
     s3si_str name, item;
     uint32_t i = 0;
     while (s3si_json_step(&array, &name, &item)) {
         if (!s3si_plan_parse_slice(item, p->object.size, &p->slices[i]))
             return "a slice lacks start or end, or lies outside of the object";
-        if (i && p->slices[i].start != p->slices[i - 1].end) return "its slices leave a gap or overlap";
+        if (i && p->slices[i].start != p->slices[i - 1].end)
+            return "its slices leave a gap or overlap";
         i++;
     }
     return NULL;
 }
 
-static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan **out, s3s_error *err) {
+static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan **out,
+                                  s3s_error *err) {
     s3si_str doc, slices, name, item, rest;
     s3si_buf uri, etag, records, version;
     uint64_t count = 0, number = 0;
@@ -6495,7 +6698,8 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
     else if (!s3si_json_u64(doc, "version", &number) || number != 1) why = "its version is not 1";
     else if (!has_uri || !has_etag || !has_records) why = "it lacks uri, etag or records";
     else if (!s3si_json_u64(doc, "size", &number)) why = "it lacks size";
-    else if (!s3si_json_member(doc, "slices", &slices) || slices.p[0] != '[') why = "it lacks slices";
+    else if (!s3si_json_member(doc, "slices", &slices) || slices.p[0] != '[')
+        why = "it lacks slices";
     if (!why) {
         for (rest = slices; s3si_json_step(&rest, &name, &item);) count++;
         p = count ? s3si_plan_new(mem, s3si_buf_z(&uri), s3si_buf_z(&records), count) : NULL;
@@ -6505,7 +6709,8 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
     if (!why) {
         p->object.size = number;
         if (!s3si_str_copy(s3si_buf_str(&etag), p->object.etag, sizeof p->object.etag) ||
-            !s3si_str_copy(s3si_buf_str(&version), p->object.version_id, sizeof p->object.version_id))
+            !s3si_str_copy(s3si_buf_str(&version), p->object.version_id,
+                           sizeof p->object.version_id))
             why = "its etag or version_id is too long";
         else why = s3si_plan_parse_slices(p, slices);
     }
@@ -6522,8 +6727,9 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
 }
 
 /* >>reader
- * What a consumer sees of a fetch: bytes, pieces, or records. A piece that was lent is given back by the
- * next call. Records are lent where they lie; one that spans two parts is joined in a buffer. */
+ * What a consumer sees of a fetch: bytes, pieces, or records. A piece that was lent is given back
+ * by the next call. Records are lent where they lie; one that spans two parts is joined in a
+ * buffer. */
 struct s3s_reader {
     s3s_client *client;
     s3si_fetch *fetch;
@@ -6560,7 +6766,8 @@ static void s3si_reader_settle(s3s_reader *r) {
 static void s3si_reader_begin(s3s_reader *r) {
     if (r->begun) return;
     r->begun = 1;
-    if (r->records.m > 1 && r->fetch->cursor > r->text_begin) r->match = r->records.fail[r->records.m - 1];
+    if (r->records.m > 1 && r->fetch->cursor > r->text_begin)
+        r->match = r->records.fail[r->records.m - 1];
 }
 
 static s3s_result s3si_reader_peek(s3s_reader *r, const uint8_t **p, size_t *n, s3s_error *err) {
@@ -6618,7 +6825,8 @@ static s3s_result s3si_reader_record(s3s_reader *r, const void **data, size_t *n
             return S3S_OK;
         }
         s3si_buf_add(&r->joined, s3si_str_make((const char *)p, take));
-        if (!s3si_buf_ok(&r->joined)) return s3si_error_set(err, S3S_E_MEMORY, "no memory for a long record");
+        if (!s3si_buf_ok(&r->joined))
+            return s3si_error_set(err, S3S_E_MEMORY, "no memory for a long record");
         s3si_reader_settle(r);
         if (whole) break;
     }
@@ -6629,8 +6837,8 @@ static s3s_result s3si_reader_record(s3s_reader *r, const void **data, size_t *n
 }
 
 /* >>list
- * A prefix, page by page. A page is one answer, checked to be whole before its first entry is lent; a page
- * that says it is truncated and gives no new token is an error, not a loop. */
+ * A prefix, page by page. A page is one answer, checked to be whole before its first entry is
+ * lent; a page that says it is truncated and gives no new token is an error, not a loop. */
 struct s3s_list {
     s3s_client *client;
     s3si_engine *engine;
@@ -6649,7 +6857,8 @@ static void s3si_list_close(s3s_list *l) {
     size_t i;
     s3si_mem mem = l->engine->mem;
     all[0] = &l->bucket, all[1] = &l->prefix, all[2] = &l->delimiter, all[3] = &l->start_after;
-    all[4] = &l->token, all[5] = &l->page, all[6] = &l->key, all[7] = &l->etag, all[8] = &l->modified;
+    all[4] = &l->token, all[5] = &l->page, all[6] = &l->key, all[7] = &l->etag,
+    all[8] = &l->modified;
     for (i = 0; i < 9; i++) s3si_buf_deinit(all[i]);
     s3si_mem_free(&mem, l);
 }
@@ -6696,9 +6905,11 @@ static s3s_result s3si_list_continue(s3s_list *l, s3s_error *err) {
     s3si_buf_init(&token, &l->engine->mem);
     if (s3si_xml_find(page, "NextContinuationToken", &v)) s3si_xml_decode(&token, v);
     if (!token.n)
-        r = s3si_error_set(err, S3S_E_PROTOCOL, "the listing is truncated but has no NextContinuationToken");
+        r = s3si_error_set(err, S3S_E_PROTOCOL,
+                           "the listing is truncated but has no NextContinuationToken");
     else if (s3si_str_eq(s3si_buf_str(&token), s3si_buf_str(&l->token)))
-        r = s3si_error_set(err, S3S_E_PROTOCOL, "the listing gives the same NextContinuationToken twice");
+        r = s3si_error_set(err, S3S_E_PROTOCOL,
+                           "the listing gives the same NextContinuationToken twice");
     s3si_buf_deinit(&l->token);
     l->token = token;
     return r;
@@ -6717,7 +6928,8 @@ static s3s_result s3si_list_fetch(s3s_list *l, s3s_error *err) {
         s3si_request_query(&c.q, "prefix", s3si_buf_str(&l->prefix));
         if (l->delimiter.n) s3si_request_query(&c.q, "delimiter", s3si_buf_str(&l->delimiter));
         if (l->token.n) s3si_request_query(&c.q, "continuation-token", s3si_buf_str(&l->token));
-        else if (l->start_after.n) s3si_request_query(&c.q, "start-after", s3si_buf_str(&l->start_after));
+        else if (l->start_after.n)
+            s3si_request_query(&c.q, "start-after", s3si_buf_str(&l->start_after));
         if (l->page_size) {
             char digits[16];
             (void)snprintf(digits, sizeof digits, "%lu", (unsigned long)l->page_size);
@@ -6755,7 +6967,8 @@ static void s3si_list_entry(s3s_list *l, s3si_str element) {
         if (event == S3SI_XML_TEXT) text = s;
         if (event != S3SI_XML_CLOSE) continue;
         if (depth-- != 2) continue;
-        if (s3si_str_is(s, "Key") || s3si_str_is(s, "Prefix")) s3si_list_decode(l, &l->key, text, 1);
+        if (s3si_str_is(s, "Key") || s3si_str_is(s, "Prefix"))
+            s3si_list_decode(l, &l->key, text, 1);
         else if (s3si_str_is(s, "Name")) s3si_list_decode(l, &l->key, text, 0);
         else if (s3si_str_is(s, "ETag")) s3si_list_decode(l, &l->etag, text, 0);
         else if (s3si_str_is(s, "Size")) (void)s3si_str_u64(text, &l->entry.size);
@@ -6781,7 +6994,8 @@ static s3s_result s3si_list_next(s3s_list *l, const s3s_entry **entry, s3s_error
                 (l->buckets || !s3si_str_is(s, "CommonPrefixes")))
                 continue;
             s3si_list_entry(l, s);
-            if (!s3si_buf_ok(&l->key)) return s3si_error_set(err, S3S_E_MEMORY, "no memory for a key");
+            if (!s3si_buf_ok(&l->key))
+                return s3si_error_set(err, S3S_E_MEMORY, "no memory for a key");
             *entry = &l->entry;
             return S3S_OK;
         }
@@ -6791,8 +7005,8 @@ static s3s_result s3si_list_next(s3s_list *l, const s3s_entry **entry, s3s_error
 }
 
 /* >>public
- * The interface's functions in the order of their declaration: they check arguments, name the object in
- * error messages, and call down. */
+ * The interface's functions in the order of their declaration: they check arguments, name the
+ * object in error messages, and call down. */
 struct s3s_client {
     s3si_engine engine;
     s3si_service service;
@@ -6807,7 +7021,8 @@ static s3s_result s3si_public_enter(s3s_client *c, s3s_error *err) {
     s3si_error_clear(err);
     if (!c) return s3si_error_set(err, S3S_E_ARGUMENT, "the client is NULL");
     if (c->engine.pid != s3si_sys_pid())
-        return s3si_error_set(err, S3S_E_FORKED, "the client was made before fork(); make one in the child");
+        return s3si_error_set(err, S3S_E_FORKED,
+                              "the client was made before fork(); make one in the child");
     return S3S_OK;
 }
 
@@ -6825,13 +7040,14 @@ static s3s_result s3si_public_leave(s3s_result r, const char *uri, s3s_error *er
     (void)s3si_str_copy(s3si_str_make(text, strlen(text) < sizeof text - strlen(err->message)
                                                 ? strlen(text)
                                                 : sizeof text - strlen(err->message) - 1),
-                        err->message + strlen(err->message), sizeof err->message - strlen(err->message));
+                        err->message + strlen(err->message),
+                        sizeof err->message - strlen(err->message));
     s3si_error_one_line(err->message);
     return r;
 }
 
-static const char *s3si_public_setting(const s3s_config *c, const char *given, const char *a, const char *b,
-                                       const char *otherwise) {
+static const char *s3si_public_setting(const s3s_config *c, const char *given, const char *a,
+                                       const char *b, const char *otherwise) {
     const char *v = NULL;
     if (given) return given;
 #if S3SI_ENVIRONMENT
@@ -6849,16 +7065,19 @@ static s3s_result s3si_public_service(s3s_client *c, const s3s_config *config, s
     s3si_service *s = &c->service;
     const char *endpoint, *region, *why = "", *const *line;
     s3si_str name, value;
-    endpoint = s3si_public_setting(config, config->endpoint, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", NULL);
-    region = s3si_public_setting(config, config->region, "AWS_REGION", "AWS_DEFAULT_REGION", "us-east-1");
+    endpoint = s3si_public_setting(config, config->endpoint, "AWS_ENDPOINT_URL_S3",
+                                   "AWS_ENDPOINT_URL", NULL);
+    region = s3si_public_setting(config, config->region, "AWS_REGION", "AWS_DEFAULT_REGION",
+                                 "us-east-1");
     if (endpoint) {
         s->endpoint = s3si_str_dup(s->mem, s3si_str_of(endpoint));
         if (!s->endpoint) return s3si_error_set(err, S3S_E_MEMORY, "no memory for a client");
         if (!s3si_uri_authority(s3si_str_of(s->endpoint), &s->parsed, &why))
-            return s3si_error_set(err, S3S_E_ARGUMENT, "the endpoint '%.200s' is not usable: %s", endpoint, why);
+            return s3si_error_set(err, S3S_E_ARGUMENT, "the endpoint '%.200s' is not usable: %s",
+                                  endpoint, why);
     }
-    if (!s3si_str_copy(s3si_str_of(region), s->region, sizeof s->region) || !s3si_http_safe(s3si_str_of(region)) ||
-        strpbrk(region, " /,"))
+    if (!s3si_str_copy(s3si_str_of(region), s->region, sizeof s->region) ||
+        !s3si_http_safe(s3si_str_of(region)) || strpbrk(region, " /,"))
         return s3si_error_set(err, S3S_E_ARGUMENT, "the region '%.80s' is not usable", region);
     if (config->addressing < 0 || config->addressing > S3S_ADDRESSING_VIRTUAL)
         return s3si_error_set(err, S3S_E_ARGUMENT, "addressing is none of S3S_ADDRESSING_");
@@ -6874,11 +7093,13 @@ static s3s_result s3si_public_service(s3s_client *c, const s3s_config *config, s
         return s3si_error_set(err, S3S_E_ARGUMENT, "user_agent holds a line break");
     for (line = config->headers; line && *line; line++) {
         if (!s3si_http_split_header(s3si_str_of(*line), &name, &value))
-            return s3si_error_set(err, S3S_E_ARGUMENT, "the header '%.80s' is not 'Name: value' on one line", *line);
+            return s3si_error_set(err, S3S_E_ARGUMENT,
+                                  "the header '%.80s' is not 'Name: value' on one line", *line);
         s3si_http_add_header(&s->headers, name, value);
     }
-    return s3si_buf_ok(&s->agent) && s3si_buf_ok(&s->headers) ? S3S_OK
-                                                               : s3si_error_set(err, S3S_E_MEMORY, "no memory");
+    return s3si_buf_ok(&s->agent) && s3si_buf_ok(&s->headers)
+               ? S3S_OK
+               : s3si_error_set(err, S3S_E_MEMORY, "no memory");
 }
 
 static s3s_result s3si_public_creds(s3s_client *c, const s3s_config *config, s3s_error *err) {
@@ -6903,12 +7124,16 @@ static int64_t s3si_public_ms(int given, int otherwise) {
 
 static s3s_result s3si_public_engine(s3s_client *c, const s3s_config *config, s3s_error *err) {
     s3si_engine *e = &c->engine;
-    int threads = config->threads ? config->threads : s3si_sys_cores() < 4 ? s3si_sys_cores() : 4, i;
+    int threads = config->threads        ? config->threads
+                  : s3si_sys_cores() < 4 ? s3si_sys_cores()
+                                         : 4,
+        i;
     if (config->threads < 0 || config->threads > S3SI_ENGINE_LOOPS)
         return s3si_error_set(err, S3S_E_ARGUMENT, "threads is %d; 1 to %d, or 0", config->threads,
                               (int)S3SI_ENGINE_LOOPS);
     if (config->connections < 0 || config->connections > 10000)
-        return s3si_error_set(err, S3S_E_ARGUMENT, "connections is %d; 1 to 10000, or 0", config->connections);
+        return s3si_error_set(err, S3S_E_ARGUMENT, "connections is %d; 1 to 10000, or 0",
+                              config->connections);
     if (!S3SI_THREADS) threads = 1;
     e->connections = config->connections ? config->connections : 16;
     e->policy.retries = config->retries < 0 ? 0 : config->retries ? config->retries : 9;
@@ -6919,16 +7144,19 @@ static s3s_result s3si_public_engine(s3s_client *c, const s3s_config *config, s3
     e->budget.limit = e->budget.limit_max = e->connections;
     e->pump_locked = s3si_engine_pump_locked;
     for (i = 0; i < threads; i++) {
-        e->loops[i] = s3si_loop_create(e, c->service.tls, s3si_public_ms(config->idle_timeout_ms, 4000),
-                                       s3si_public_ms(config->connect_timeout_ms, 5000));
-        if (!e->loops[i]) return s3si_error_set(err, S3S_E_MEMORY, "no memory or descriptors for an event loop");
+        e->loops[i] =
+            s3si_loop_create(e, c->service.tls, s3si_public_ms(config->idle_timeout_ms, 4000),
+                             s3si_public_ms(config->connect_timeout_ms, 5000));
+        if (!e->loops[i])
+            return s3si_error_set(err, S3S_E_MEMORY, "no memory or descriptors for an event loop");
         e->loop_count++;
     }
     return S3S_OK;
 }
 
-S3SDEF s3s_result s3s_client_create_versioned(const s3s_config *config, int version, size_t config_size,
-                                              s3s_client **client, s3s_error *err) {
+S3SDEF s3s_result s3s_client_create_versioned(const s3s_config *config, int version,
+                                              size_t config_size, s3s_client **client,
+                                              s3s_error *err) {
     static const s3s_config defaults = S3SI_ZERO;
     s3si_mem mem;
     s3s_client *c;
@@ -6937,7 +7165,8 @@ S3SDEF s3s_result s3s_client_create_versioned(const s3s_config *config, int vers
     if (!client) return s3si_error_set(err, S3S_E_ARGUMENT, "the client's out parameter is NULL");
     *client = NULL;
     if (version != S3STREAM_VERSION || config_size != sizeof *config)
-        return s3si_error_set(err, S3S_E_VERSION, "compiled with version %d of the header, linked with %d", version,
+        return s3si_error_set(err, S3S_E_VERSION,
+                              "compiled with version %d of the header, linked with %d", version,
                               S3STREAM_VERSION);
     if (!config) config = &defaults;
     if (config->allocator.alloc && (!config->allocator.realloc || !config->allocator.free))
@@ -6970,11 +7199,13 @@ S3SDEF void s3s_client_destroy(s3s_client *client) {
     if (!client) return;
     mem = client->engine.mem;
     s3si_engine_deinit(&client->engine);
-    if (client->engine.pid != s3si_sys_pid()) return; /* a child has no threads to end: its copy is left alone */
+    /* a child has no threads to end: its copy is left alone */
+    if (client->engine.pid != s3si_sys_pid()) return;
     s3si_creds_deinit(&client->service.creds);
     s3si_mutex_deinit(&client->service.lock);
     s3si_buf_deinit(&client->service.agent);
-    if (client->service.headers.p) s3si_mem_wipe(client->service.headers.p, client->service.headers.cap);
+    if (client->service.headers.p)
+        s3si_mem_wipe(client->service.headers.p, client->service.headers.cap);
     s3si_buf_deinit(&client->service.headers);
     s3si_mem_free(&mem, client->service.endpoint);
     s3si_mem_free(&mem, client);
@@ -7000,7 +7231,8 @@ S3SDEF void s3s_buffer_free(s3s_buffer *buffer) {
     buffer->size = 0;
 }
 
-S3SDEF s3s_result s3s_head(s3s_client *client, const char *uri, s3s_object *object, s3s_error *err) {
+S3SDEF s3s_result s3s_head(s3s_client *client, const char *uri, s3s_object *object,
+                           s3s_error *err) {
     s3si_source source;
     s3s_object facts;
     s3s_error own;
@@ -7023,7 +7255,8 @@ static int s3si_public_etag(const char *given, char out[128]) {
 }
 
 /* Options of a reader into what a fetch is told. */
-static s3s_result s3si_public_plan(s3s_client *c, const s3s_read_options *o, s3si_fetch_plan *p, s3s_error *err) {
+static s3s_result s3si_public_plan(s3s_client *c, const s3s_read_options *o, s3si_fetch_plan *p,
+                                   s3s_error *err) {
     const char *why = "";
     const s3s_plan *plan = o->plan;
     memset(p, 0, sizeof *p);
@@ -7032,25 +7265,30 @@ static s3s_result s3si_public_plan(s3s_client *c, const s3s_read_options *o, s3s
     p->window = o->window;
     p->part_size = o->part_size;
     p->memory = o->memory ? o->memory : c->memory;
-    p->connections = o->connections > 0 && o->connections < c->engine.connections ? o->connections
-                                                                                  : c->engine.connections;
+    p->connections = o->connections > 0 && o->connections < c->engine.connections
+                         ? o->connections
+                         : c->engine.connections;
     p->hedge = !o->no_hedge;
     if (!s3si_records_parse(plan ? plan->records : o->records, &p->records, &why))
         return s3si_error_set(err, S3S_E_ARGUMENT, "records '%.80s': %s", o->records, why);
     if (!s3si_public_etag(plan ? plan->object.etag : o->expected_etag, p->etag))
-        return s3si_error_set(err, S3S_E_ARGUMENT, "the expected ETag is too long or holds a line break");
+        return s3si_error_set(err, S3S_E_ARGUMENT,
+                              "the expected ETag is too long or holds a line break");
     if (o->length > UINT64_MAX - o->offset)
         return s3si_error_set(err, S3S_E_ARGUMENT, "offset + length is beyond 64 bits");
     if (p->part_size > p->memory)
-        return s3si_error_set(err, S3S_E_ARGUMENT, "part_size %llu does not fit memory %llu; lower it or raise memory",
+        return s3si_error_set(err, S3S_E_ARGUMENT,
+                              "part_size %llu does not fit memory %llu; lower it or raise memory",
                               (unsigned long long)p->part_size, (unsigned long long)p->memory);
     if (p->memory > SIZE_MAX / 2 || o->window < S3S_WINDOW_DYNAMIC)
         return s3si_error_set(err, S3S_E_ARGUMENT, "memory or window is out of range");
-    if (o->strategy != S3S_STRATEGY_APPROX_CORRECTION && o->strategy != S3S_STRATEGY_SMART_PREALIGNED)
+    if (o->strategy != S3S_STRATEGY_APPROX_CORRECTION &&
+        o->strategy != S3S_STRATEGY_SMART_PREALIGNED)
         return s3si_error_set(err, S3S_E_ARGUMENT, "strategy is none of S3S_STRATEGY_");
     if (plan) {
         if (o->shard_index >= plan->count)
-            return s3si_error_set(err, S3S_E_ARGUMENT, "shard %lu of a plan of %lu (they count from 0)",
+            return s3si_error_set(err, S3S_E_ARGUMENT,
+                                  "shard %lu of a plan of %lu (they count from 0)",
                                   (unsigned long)o->shard_index, (unsigned long)plan->count);
         p->size = plan->object.size;
         p->offset = plan->slices[0].start;
@@ -7063,7 +7301,8 @@ static s3s_result s3si_public_plan(s3s_client *c, const s3s_read_options *o, s3s
         p->has_slice = 1;
         p->slice = *o->slice;
         if (p->slice.start > p->slice.end || p->slice.start < p->offset)
-            return s3si_error_set(err, S3S_E_ARGUMENT, "the slice ends before it starts, or starts before offset");
+            return s3si_error_set(err, S3S_E_ARGUMENT,
+                                  "the slice ends before it starts, or starts before offset");
     } else if (o->shard_index && o->shard_index >= o->shard_count) {
         return s3si_error_set(err, S3S_E_ARGUMENT, "shard %lu of %lu: they count from 0",
                               (unsigned long)o->shard_index, (unsigned long)o->shard_count);
@@ -7072,8 +7311,8 @@ static s3s_result s3si_public_plan(s3s_client *c, const s3s_read_options *o, s3s
 }
 
 /* smart-prealigned without a plan: this shard's own two boundaries are found first. */
-static s3s_result s3si_public_align(s3s_client *c, const char *uri, const char *version_id, s3si_fetch_plan *p,
-                                    s3s_error *err) {
+static s3s_result s3si_public_align(s3s_client *c, const char *uri, const char *version_id,
+                                    s3si_fetch_plan *p, s3s_error *err) {
     s3si_source source;
     s3s_object object;
     uint64_t limit, start, end, begin = 0, finish = 0;
@@ -7086,16 +7325,19 @@ static s3s_result s3si_public_align(s3s_client *c, const char *uri, const char *
         s3si_source_close(&source);
         if (r != S3S_OK) return r;
         if (p->size && p->size != object.size)
-            return s3si_error_set(err, S3S_E_CHANGED, "the object has %llu bytes, but the size given is %llu",
+            return s3si_error_set(err, S3S_E_CHANGED,
+                                  "the object has %llu bytes, but the size given is %llu",
                                   (unsigned long long)object.size, (unsigned long long)p->size);
         p->size = object.size;
         if (!p->etag[0]) memcpy(p->etag, object.etag, sizeof p->etag);
     }
     limit = p->length && p->length < p->size - p->offset ? p->offset + p->length : p->size;
-    start = p->has_slice ? p->slice.start
-                         : p->offset + s3si_shard_start(limit - p->offset, p->shard_index, p->shard_count);
-    end = p->has_slice ? p->slice.end
-                       : p->offset + s3si_shard_start(limit - p->offset, p->shard_index + 1, p->shard_count);
+    start = p->has_slice
+                ? p->slice.start
+                : p->offset + s3si_shard_start(limit - p->offset, p->shard_index, p->shard_count);
+    end = p->has_slice
+              ? p->slice.end
+              : p->offset + s3si_shard_start(limit - p->offset, p->shard_index + 1, p->shard_count);
     begin = finish = end;
     if (start < end) {
         r = s3si_plan_seek(&c->engine, &c->service, version_id, p, uri, start, end, &f, err);
@@ -7117,8 +7359,9 @@ static s3s_result s3si_public_align(s3s_client *c, const char *uri, const char *
     return r;
 }
 
-static s3s_result s3si_public_reader(s3s_client *client, const char *uri, const s3s_read_options *options,
-                                     uint8_t *direct, size_t direct_cap, s3s_reader **reader, s3s_error *err) {
+static s3s_result s3si_public_reader(s3s_client *client, const char *uri,
+                                     const s3s_read_options *options, uint8_t *direct,
+                                     size_t direct_cap, s3s_reader **reader, s3s_error *err) {
     static const s3s_read_options defaults = S3SI_ZERO;
     const char *version;
     s3si_fetch_plan plan;
@@ -7128,14 +7371,17 @@ static s3s_result s3si_public_reader(s3s_client *client, const char *uri, const 
     if (!uri) return s3si_error_set(err, S3S_E_ARGUMENT, "the URI is NULL");
     result = s3si_public_plan(client, options, &plan, err);
     if (result != S3S_OK) return result;
-    version = options->plan && options->plan->object.version_id[0] ? options->plan->object.version_id
-                                                                   : options->version_id;
+    version = options->plan && options->plan->object.version_id[0]
+                  ? options->plan->object.version_id
+                  : options->version_id;
     if (options->strategy == S3S_STRATEGY_SMART_PREALIGNED &&
-        (plan.shard_count || (plan.has_slice && !plan.slice.exact)) && plan.records.kind == S3SI_RECORDS_DELIM) {
+        (plan.shard_count || (plan.has_slice && !plan.slice.exact)) &&
+        plan.records.kind == S3SI_RECORDS_DELIM) {
         result = s3si_public_align(client, uri, version, &plan, err);
         if (result != S3S_OK) return result;
     }
-    if (direct && !plan.shard_count && !plan.has_slice) plan.direct = direct, plan.direct_cap = direct_cap;
+    if (direct && !plan.shard_count && !plan.has_slice)
+        plan.direct = direct, plan.direct_cap = direct_cap;
     r = (s3s_reader *)s3si_mem_zalloc(&client->engine.mem, sizeof *r);
     if (!r) return s3si_error_set(err, S3S_E_MEMORY, "no memory for a reader");
     r->client = client;
@@ -7145,15 +7391,16 @@ static s3s_result s3si_public_reader(s3s_client *client, const char *uri, const 
     r->progress = options->progress;
     r->progress_user = options->progress_user;
     s3si_buf_init(&r->joined, &client->engine.mem);
-    result = s3si_fetch_open(&client->engine, &client->service, uri, version, &plan, &r->fetch, err);
+    result =
+        s3si_fetch_open(&client->engine, &client->service, uri, version, &plan, &r->fetch, err);
     if (result == S3S_OK) *reader = r;
     else s3si_mem_free(&client->engine.mem, r);
     return result;
 }
 
 /* Reads all that a reader has into dst, or into a growing buffer where dst is NULL. */
-static s3s_result s3si_public_drain(s3s_reader *r, s3si_buf *grow, uint8_t *dst, size_t cap, size_t *got,
-                                    uint64_t max_size, s3s_error *err) {
+static s3s_result s3si_public_drain(s3s_reader *r, s3si_buf *grow, uint8_t *dst, size_t cap,
+                                    size_t *got, uint64_t max_size, s3s_error *err) {
     s3s_object object;
     s3s_slice slice;
     s3s_result result = s3si_fetch_facts(r->fetch, &object, &slice, err);
@@ -7162,10 +7409,12 @@ static s3s_result s3si_public_drain(s3s_reader *r, s3si_buf *grow, uint8_t *dst,
     if (result == S3S_OK && slice.end != UINT64_MAX && slice.exact) {
         uint64_t all = slice.end - slice.start;
         if (max_size && all > max_size)
-            result = s3si_error_set(err, S3S_E_TOO_LARGE, "there are %llu bytes, more than max_size %llu",
+            result = s3si_error_set(err, S3S_E_TOO_LARGE,
+                                    "there are %llu bytes, more than max_size %llu",
                                     (unsigned long long)all, (unsigned long long)max_size);
         else if (grow && (all > SIZE_MAX / 2 || !s3si_buf_reserve(grow, (size_t)all)))
-            result = s3si_error_set(err, S3S_E_MEMORY, "no memory for %llu bytes", (unsigned long long)all);
+            result = s3si_error_set(err, S3S_E_MEMORY, "no memory for %llu bytes",
+                                    (unsigned long long)all);
     }
     while (result == S3S_OK) {
         const uint8_t *p;
@@ -7178,18 +7427,20 @@ static s3s_result s3si_public_drain(s3s_reader *r, s3si_buf *grow, uint8_t *dst,
             result = s3si_error_set(err, S3S_E_TOO_LARGE, "there are more than max_size %llu bytes",
                                     (unsigned long long)max_size);
         else if (!grow && n > cap - *got)
-            result = s3si_error_set(err, S3S_E_TOO_LARGE, "there are more than the %llu bytes of room",
-                                    (unsigned long long)cap);
+            result =
+                s3si_error_set(err, S3S_E_TOO_LARGE, "there are more than the %llu bytes of room",
+                               (unsigned long long)cap);
         else if (grow) s3si_buf_add(grow, s3si_str_make((const char *)p, n));
         else if (!direct) memcpy(dst + *got, p, n);
-        if (grow && !s3si_buf_ok(grow)) result = s3si_error_set(err, S3S_E_MEMORY, "no memory for the object");
+        if (grow && !s3si_buf_ok(grow))
+            result = s3si_error_set(err, S3S_E_MEMORY, "no memory for the object");
         *got += n;
     }
     return result == S3S_END ? S3S_OK : result;
 }
 
-S3SDEF s3s_result s3s_get(s3s_client *client, const char *uri, const s3s_read_options *options, s3s_buffer *buffer,
-                          s3s_error *err) {
+S3SDEF s3s_result s3s_get(s3s_client *client, const char *uri, const s3s_read_options *options,
+                          s3s_buffer *buffer, s3s_error *err) {
     s3s_error own;
     s3s_reader *reader = NULL;
     s3si_buf all;
@@ -7201,7 +7452,8 @@ S3SDEF s3s_result s3s_get(s3s_client *client, const char *uri, const s3s_read_op
     memset(buffer, 0, sizeof *buffer);
     s3si_buf_init(&all, &client->engine.mem);
     r = s3si_public_reader(client, uri, options, NULL, 0, &reader, err);
-    if (r == S3S_OK) r = s3si_public_drain(reader, &all, NULL, 0, &got, options ? options->max_size : 0, err);
+    if (r == S3S_OK)
+        r = s3si_public_drain(reader, &all, NULL, 0, &got, options ? options->max_size : 0, err);
     s3s_reader_close(reader);
     if (r == S3S_OK && !all.p && !s3si_buf_reserve(&all, 0))
         r = s3si_error_set(err, S3S_E_MEMORY, "no memory for the object");
@@ -7215,8 +7467,8 @@ S3SDEF s3s_result s3s_get(s3s_client *client, const char *uri, const s3s_read_op
     return S3S_OK;
 }
 
-S3SDEF s3s_result s3s_get_into(s3s_client *client, const char *uri, const s3s_read_options *options, void *dst,
-                               size_t cap, size_t *got, s3s_error *err) {
+S3SDEF s3s_result s3s_get_into(s3s_client *client, const char *uri, const s3s_read_options *options,
+                               void *dst, size_t cap, size_t *got, s3s_error *err) {
     static uint8_t nowhere[1];
     s3s_error own;
     s3s_reader *reader = NULL;
@@ -7234,8 +7486,9 @@ S3SDEF s3s_result s3s_get_into(s3s_client *client, const char *uri, const s3s_re
     return s3si_public_leave(r, uri, err);
 }
 
-S3SDEF s3s_result s3s_reader_open(s3s_client *client, const char *uri, const s3s_read_options *options,
-                                  s3s_reader **reader, s3s_error *err) {
+S3SDEF s3s_result s3s_reader_open(s3s_client *client, const char *uri,
+                                  const s3s_read_options *options, s3s_reader **reader,
+                                  s3s_error *err) {
     s3s_result r = s3si_public_enter(client, err);
     if (!reader) return s3si_error_set(err, S3S_E_ARGUMENT, "the reader's out parameter is NULL");
     *reader = NULL;
@@ -7250,13 +7503,15 @@ static s3s_result s3si_public_reader_enter(s3s_reader *r, s3s_error *err) {
     return s3si_public_enter(r->client, err);
 }
 
-S3SDEF s3s_result s3s_reader_read(s3s_reader *reader, void *buf, size_t n, size_t *got, s3s_error *err) {
+S3SDEF s3s_result s3s_reader_read(s3s_reader *reader, void *buf, size_t n, size_t *got,
+                                  s3s_error *err) {
     const uint8_t *p = NULL;
     size_t have = 0;
     s3s_result r = s3si_public_reader_enter(reader, err);
     if (r != S3S_OK) return r;
     if (got) *got = 0;
-    if (!got || !buf || !n) return s3si_error_set(err, S3S_E_ARGUMENT, "read needs a buffer of at least one byte");
+    if (!got || !buf || !n)
+        return s3si_error_set(err, S3S_E_ARGUMENT, "read needs a buffer of at least one byte");
     s3si_reader_settle(reader);
     r = s3si_reader_peek(reader, &p, &have, err);
     if (r != S3S_OK) return s3si_public_leave(r, reader->fetch->source.text, err);
@@ -7269,7 +7524,8 @@ S3SDEF s3s_result s3s_reader_read(s3s_reader *reader, void *buf, size_t n, size_
     return S3S_OK;
 }
 
-S3SDEF s3s_result s3s_reader_next(s3s_reader *reader, const void **data, size_t *n, s3s_error *err) {
+S3SDEF s3s_result s3s_reader_next(s3s_reader *reader, const void **data, size_t *n,
+                                  s3s_error *err) {
     const uint8_t *p = NULL;
     s3s_result r = s3si_public_reader_enter(reader, err);
     if (r != S3S_OK) return r;
@@ -7282,13 +7538,15 @@ S3SDEF s3s_result s3s_reader_next(s3s_reader *reader, const void **data, size_t 
     return S3S_OK;
 }
 
-S3SDEF s3s_result s3s_reader_record(s3s_reader *reader, const void **data, size_t *n, s3s_error *err) {
+S3SDEF s3s_result s3s_reader_record(s3s_reader *reader, const void **data, size_t *n,
+                                    s3s_error *err) {
     s3s_result r = s3si_public_reader_enter(reader, err);
     if (r == S3S_OK) r = s3si_reader_record(reader, data, n, err);
     return r == S3S_OK || !reader ? r : s3si_public_leave(r, reader->fetch->source.text, err);
 }
 
-S3SDEF s3s_result s3s_reader_info(s3s_reader *reader, s3s_object *object, s3s_slice *slice, s3s_error *err) {
+S3SDEF s3s_result s3s_reader_info(s3s_reader *reader, s3s_object *object, s3s_slice *slice,
+                                  s3s_error *err) {
     s3s_result r = s3si_public_reader_enter(reader, err);
     if (r == S3S_OK) r = s3si_fetch_facts(reader->fetch, object, slice, err);
     return r == S3S_OK || !reader ? r : s3si_public_leave(r, reader->fetch->source.text, err);
@@ -7323,8 +7581,9 @@ S3SDEF void s3s_reader_close(s3s_reader *reader) {
     s3si_mem_free(&c->engine.mem, reader);
 }
 
-S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri, const s3s_plan_options *options,
-                                  s3s_plan **plan, s3s_error *err) {
+S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri,
+                                  const s3s_plan_options *options, s3s_plan **plan,
+                                  s3s_error *err) {
     s3s_read_options o = S3SI_ZERO;
     s3si_fetch_plan base;
     s3si_source source;
@@ -7337,7 +7596,8 @@ S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri, const s3s
     if (!err) err = &own;
     if (r != S3S_OK) return r;
     if (!plan || !options || !options->shard_count)
-        return s3si_error_set(err, S3S_E_ARGUMENT, "a plan needs options with a shard_count of at least 1");
+        return s3si_error_set(err, S3S_E_ARGUMENT,
+                              "a plan needs options with a shard_count of at least 1");
     *plan = NULL;
     o.offset = options->offset, o.length = options->length, o.size = options->size;
     o.records = options->records, o.strategy = options->strategy, o.window = options->window;
@@ -7352,14 +7612,17 @@ S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri, const s3s
         r = s3si_source_head(&source, &client->engine, &object, err);
         if (r == S3S_OK && ((base.etag[0] && strcmp(base.etag, object.etag) != 0) ||
                             (options->size && options->size != object.size)))
-            r = s3si_error_set(err, S3S_E_CHANGED, "the object is not the one expected: it has %llu bytes and ETag %s",
+            r = s3si_error_set(err, S3S_E_CHANGED,
+                               "the object is not the one expected: it has %llu bytes and ETag %s",
                                (unsigned long long)object.size, object.etag);
     }
     if (r == S3S_OK && options->offset > object.size)
-        r = s3si_error_set(err, S3S_E_RANGE, "the range begins at byte %llu but the object has %llu",
+        r = s3si_error_set(err, S3S_E_RANGE,
+                           "the range begins at byte %llu but the object has %llu",
                            (unsigned long long)options->offset, (unsigned long long)object.size);
     if (r == S3S_OK && options->version_id)
-        (void)s3si_str_copy(s3si_str_of(options->version_id), object.version_id, sizeof object.version_id);
+        (void)s3si_str_copy(s3si_str_of(options->version_id), object.version_id,
+                            sizeof object.version_id);
     s3si_source_close(&source);
     if (r == S3S_OK) {
         p = s3si_plan_new(&client->engine.mem, uri, options->records, options->shard_count);
@@ -7368,8 +7631,9 @@ S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri, const s3s
     }
     if (r == S3S_OK) {
         p->object = object;
-        limit = options->length && options->length < object.size - options->offset ? options->length
-                                                                                   : object.size - options->offset;
+        limit = options->length && options->length < object.size - options->offset
+                    ? options->length
+                    : object.size - options->offset;
         for (i = 0; i < p->count; i++) {
             p->slices[i].start = options->offset + s3si_shard_start(limit, i, p->count);
             p->slices[i].end = options->offset + s3si_shard_start(limit, i + 1, p->count);
@@ -7377,7 +7641,8 @@ S3SDEF s3s_result s3s_plan_create(s3s_client *client, const char *uri, const s3s
         base.size = object.size;
         memcpy(base.etag, object.etag, sizeof base.etag);
         if (options->strategy == S3S_STRATEGY_SMART_PREALIGNED)
-            r = s3si_plan_align(p, &client->engine, &client->service, options->version_id, &base, err);
+            r = s3si_plan_align(p, &client->engine, &client->service, options->version_id, &base,
+                                err);
     }
     if (r == S3S_OK) *plan = p;
     else s3si_plan_destroy(p);
@@ -7395,10 +7660,12 @@ S3SDEF s3s_result s3s_plan_slice(const s3s_plan *plan, uint32_t index, s3s_slice
 S3SDEF const char *s3s_plan_uri(const s3s_plan *plan) { return plan->uri; }
 S3SDEF const s3s_object *s3s_plan_object(const s3s_plan *plan) { return &plan->object; }
 
-S3SDEF s3s_result s3s_plan_parse(s3s_client *client, const char *json, size_t n, s3s_plan **plan, s3s_error *err) {
+S3SDEF s3s_result s3s_plan_parse(s3s_client *client, const char *json, size_t n, s3s_plan **plan,
+                                 s3s_error *err) {
     s3s_result r = s3si_public_enter(client, err);
     if (r != S3S_OK) return r;
-    if (!plan || !json) return s3si_error_set(err, S3S_E_ARGUMENT, "the plan's text or out parameter is NULL");
+    if (!plan || !json)
+        return s3si_error_set(err, S3S_E_ARGUMENT, "the plan's text or out parameter is NULL");
     *plan = NULL;
     return s3si_plan_parse(&client->engine.mem, s3si_str_make(json, n), plan, err);
 }
@@ -7406,7 +7673,8 @@ S3SDEF s3s_result s3s_plan_parse(s3s_client *client, const char *json, size_t n,
 S3SDEF s3s_result s3s_plan_format(const s3s_plan *plan, s3s_buffer *text, s3s_error *err) {
     s3si_buf out;
     s3si_error_clear(err);
-    if (!plan || !text) return s3si_error_set(err, S3S_E_ARGUMENT, "the plan or the text's out parameter is NULL");
+    if (!plan || !text)
+        return s3si_error_set(err, S3S_E_ARGUMENT, "the plan or the text's out parameter is NULL");
     memset(text, 0, sizeof *text);
     s3si_buf_init(&out, &plan->mem);
     s3si_plan_format(plan, &out);
@@ -7423,8 +7691,8 @@ S3SDEF s3s_result s3s_plan_format(const s3s_plan *plan, s3s_buffer *text, s3s_er
 S3SDEF void s3s_plan_destroy(s3s_plan *plan) { s3si_plan_destroy(plan); }
 
 #if S3SI_WRITE
-static s3s_result s3si_public_put_file(s3s_client *c, const s3si_source *s, const void *data, size_t n,
-                                       const s3s_write_options *o, s3s_error *err) {
+static s3s_result s3si_public_put_file(s3s_client *c, const s3si_source *s, const void *data,
+                                       size_t n, const s3s_write_options *o, s3s_error *err) {
     size_t cap = s->uri.path.n + 80;
     char *temp = (char *)s3si_mem_alloc(&c->engine.mem, cap);
     int e;
@@ -7440,27 +7708,34 @@ static s3s_result s3si_public_put_file(s3s_client *c, const s3si_source *s, cons
 }
 
 /* Header lines of a PUT into its request. */
-static s3s_result s3si_public_put_headers(s3si_request *q, const s3s_write_options *o, s3s_error *err) {
+static s3s_result s3si_public_put_headers(s3si_request *q, const s3s_write_options *o,
+                                          s3s_error *err) {
     const char *const *line;
     s3si_str name, value;
     char etag[128];
-    s3si_http_add_header(&q->headers, s3si_str_of("Content-Type"),
-                         s3si_str_of(o->content_type ? o->content_type : "application/octet-stream"));
+    s3si_http_add_header(
+        &q->headers, s3si_str_of("Content-Type"),
+        s3si_str_of(o->content_type ? o->content_type : "application/octet-stream"));
     if (o->if_match && s3si_public_etag(o->if_match, etag))
         s3si_http_add_header(&q->headers, s3si_str_of("If-Match"), s3si_str_of(etag));
     if (o->if_none_match)
-        s3si_http_add_header(&q->headers, s3si_str_of("If-None-Match"), s3si_str_of(o->if_none_match));
+        s3si_http_add_header(&q->headers, s3si_str_of("If-None-Match"),
+                             s3si_str_of(o->if_none_match));
     for (line = o->headers; line && *line; line++) {
         if (!s3si_http_split_header(s3si_str_of(*line), &name, &value))
-            return s3si_error_set(err, S3S_E_ARGUMENT, "the header '%.80s' is not 'Name: value' on one line", *line);
+            return s3si_error_set(err, S3S_E_ARGUMENT,
+                                  "the header '%.80s' is not 'Name: value' on one line", *line);
         s3si_http_add_header(&q->headers, name, value);
     }
-    return s3si_buf_ok(&q->headers) ? S3S_OK
-                                    : s3si_error_set(err, S3S_E_ARGUMENT, "a header holds a line break or NUL");
+    return s3si_buf_ok(&q->headers)
+               ? S3S_OK
+               : s3si_error_set(err, S3S_E_ARGUMENT, "a header holds a line break or NUL");
 }
 
-/* Did a PUT whose answer was lost succeed after all? The ETag of a single PUT is the content's MD5. */
-static int s3si_public_put_won(s3s_client *c, s3si_source *s, const void *data, size_t n, s3s_object *object) {
+/* Did a PUT whose answer was lost succeed after all? The ETag of a single PUT is the content's MD5.
+ */
+static int s3si_public_put_won(s3s_client *c, s3si_source *s, const void *data, size_t n,
+                               s3s_object *object) {
     s3si_md5 md5;
     uint8_t digest[16];
     char etag[35];
@@ -7488,8 +7763,10 @@ S3SDEF s3s_result s3s_put(s3s_client *client, const char *uri, const void *data,
     if (!options) options = &defaults;
     if (!data && n) return s3si_error_set(err, S3S_E_ARGUMENT, "data is NULL");
     if ((uint64_t)n > (uint64_t)5 << 30)
-        return s3si_public_leave(s3si_error_set(err, S3S_E_TOO_LARGE, "%llu bytes; one PUT takes at most 5 GiB",
-                                                (unsigned long long)n), uri, err);
+        return s3si_public_leave(s3si_error_set(err, S3S_E_TOO_LARGE,
+                                                "%llu bytes; one PUT takes at most 5 GiB",
+                                                (unsigned long long)n),
+                                 uri, err);
     memset(&facts, 0, sizeof facts);
     s3si_call_init(&c, &client->engine);
     r = s3si_source_open(&source, &client->service, uri, NULL, err);
@@ -7501,7 +7778,8 @@ S3SDEF s3s_result s3s_put(s3s_client *client, const char *uri, const void *data,
         r = s3si_source_aim(&source, &c.q, "PUT", err);
         if (r == S3S_OK) r = s3si_public_put_headers(&c.q, options, err);
         if (options->sign_payload == S3S_SIGN_PAYLOAD_AUTO) sign = !tls;
-        if (r == S3S_OK && sign && !client->service.creds.anonymous) s3si_sha256_hex(data, n, c.q.payload_hash);
+        if (r == S3S_OK && sign && !client->service.creds.anonymous)
+            s3si_sha256_hex(data, n, c.q.payload_hash);
         else memcpy(c.q.payload_hash, S3SI_SIGV4_UNSIGNED, sizeof S3SI_SIGV4_UNSIGNED);
         c.q.body = s3si_str_make((const char *)data, n);
         c.sent = options->progress;
@@ -7534,7 +7812,8 @@ S3SDEF s3s_result s3s_delete(s3s_client *client, const char *uri, s3s_error *err
     r = s3si_source_open(&source, &client->service, uri, NULL, err);
     if (r == S3S_OK && source.uri.scheme == S3SI_URI_FILE) {
         int e = s3si_file_remove(s3si_source_path(&source));
-        if (e) r = s3si_error_set(err, e == ENOENT ? S3S_E_NOT_FOUND : S3S_E_FILE, "%s", strerror(e));
+        if (e)
+            r = s3si_error_set(err, e == ENOENT ? S3S_E_NOT_FOUND : S3S_E_FILE, "%s", strerror(e));
     } else if (r == S3S_OK) {
         r = s3si_source_aim(&source, &c.q, "DELETE", err);
         if (r == S3S_OK) r = s3si_call_run(&c);
@@ -7559,8 +7838,8 @@ S3SDEF s3s_result s3s_delete(s3s_client *client, const char *uri, s3s_error *err
 }
 #endif
 
-S3SDEF s3s_result s3s_list_open(s3s_client *client, const char *uri, const s3s_list_options *options, s3s_list **list,
-                                s3s_error *err) {
+S3SDEF s3s_result s3s_list_open(s3s_client *client, const char *uri,
+                                const s3s_list_options *options, s3s_list **list, s3s_error *err) {
     static const s3s_list_options defaults = S3SI_ZERO;
     const char *why = "";
     s3si_uri u;
@@ -7569,18 +7848,22 @@ S3SDEF s3s_result s3s_list_open(s3s_client *client, const char *uri, const s3s_l
     size_t i;
     s3s_result r = s3si_public_enter(client, err);
     if (r != S3S_OK) return r;
-    if (!list || !uri) return s3si_error_set(err, S3S_E_ARGUMENT, "the URI or the list's out parameter is NULL");
+    if (!list || !uri)
+        return s3si_error_set(err, S3S_E_ARGUMENT, "the URI or the list's out parameter is NULL");
     *list = NULL;
     if (!options) options = &defaults;
     if (!s3si_uri_parse(s3si_str_of(uri), &u, &why) || u.scheme != S3SI_URI_S3)
-        return s3si_public_leave(s3si_error_set(err, S3S_E_ARGUMENT, "cannot be listed; use s3://bucket/prefix"), uri, err);
+        return s3si_public_leave(
+            s3si_error_set(err, S3S_E_ARGUMENT, "cannot be listed; use s3://bucket/prefix"), uri,
+            err);
     l = (s3s_list *)s3si_mem_zalloc(&client->engine.mem, sizeof *l);
     if (!l) return s3si_error_set(err, S3S_E_MEMORY, "no memory for a list");
     l->client = client;
     l->engine = &client->engine;
     l->service = &client->service;
     all[0] = &l->bucket, all[1] = &l->prefix, all[2] = &l->delimiter, all[3] = &l->start_after;
-    all[4] = &l->token, all[5] = &l->page, all[6] = &l->key, all[7] = &l->etag, all[8] = &l->modified;
+    all[4] = &l->token, all[5] = &l->page, all[6] = &l->key, all[7] = &l->etag,
+    all[8] = &l->modified;
     for (i = 0; i < 9; i++) s3si_buf_init(all[i], &client->engine.mem);
     s3si_buf_add(&l->bucket, u.bucket);
     s3si_buf_add(&l->prefix, u.key);
@@ -7601,11 +7884,13 @@ S3SDEF s3s_result s3s_list_next(s3s_list *list, const s3s_entry **entry, s3s_err
     char uri[400];
     s3s_error own;
     s3s_result r;
-    if (!list || !entry) return s3si_error_set(err, S3S_E_ARGUMENT, "the list or the entry's out parameter is NULL");
+    if (!list || !entry)
+        return s3si_error_set(err, S3S_E_ARGUMENT, "the list or the entry's out parameter is NULL");
     r = s3si_public_enter(list->client, err ? err : &own);
     if (r == S3S_OK) r = s3si_list_next(list, entry, err ? err : &own);
     if (r == S3S_OK || r == S3S_END) return r;
-    (void)snprintf(uri, sizeof uri, "s3://%s/%s", s3si_buf_z(&list->bucket), s3si_buf_z(&list->prefix));
+    (void)snprintf(uri, sizeof uri, "s3://%s/%s", s3si_buf_z(&list->bucket),
+                   s3si_buf_z(&list->prefix));
     return s3si_public_leave(r, uri, err);
 }
 
@@ -7613,7 +7898,8 @@ S3SDEF void s3s_list_close(s3s_list *list) {
     if (list) s3si_list_close(list);
 }
 
-static s3s_result s3si_public_request(s3s_client *client, const s3s_http_request *q, s3si_call *c, s3s_error *err) {
+static s3s_result s3si_public_request(s3s_client *client, const s3s_http_request *q, s3si_call *c,
+                                      s3s_error *err) {
     const char *why = "", *const *line;
     s3si_uri u;
     s3si_str name, value;
@@ -7629,7 +7915,8 @@ static s3s_result s3si_public_request(s3s_client *client, const s3s_http_request
         return s3si_error_set(err, S3S_E_ARGUMENT, "the region is too long");
     for (line = q->headers; line && *line; line++) {
         if (!s3si_http_split_header(s3si_str_of(*line), &name, &value))
-            return s3si_error_set(err, S3S_E_ARGUMENT, "the header '%.80s' is not 'Name: value' on one line", *line);
+            return s3si_error_set(err, S3S_E_ARGUMENT,
+                                  "the header '%.80s' is not 'Name: value' on one line", *line);
         s3si_http_add_header(&c->q.headers, name, value);
     }
     c->q.body = s3si_str_make((const char *)q->body, q->body_size);
@@ -7637,18 +7924,20 @@ static s3s_result s3si_public_request(s3s_client *client, const s3s_http_request
     c->any_status = 1;
     c->one_attempt = q->no_retry;
     if (q->max_response) c->max = q->max_response;
-    if (q->response_timeout_ms) c->response_us = q->response_timeout_ms < 0 ? -1 : q->response_timeout_ms * (int64_t)1000;
+    if (q->response_timeout_ms)
+        c->response_us = q->response_timeout_ms < 0 ? -1 : q->response_timeout_ms * (int64_t)1000;
     return r == S3S_OK ? s3si_call_run(c) : r;
 }
 
-S3SDEF s3s_result s3s_request(s3s_client *client, const s3s_http_request *request, s3s_http_response *response,
-                              s3s_error *err) {
+S3SDEF s3s_result s3s_request(s3s_client *client, const s3s_http_request *request,
+                              s3s_http_response *response, s3s_error *err) {
     s3si_call c;
     s3s_error own;
     s3s_result r = s3si_public_enter(client, err ? err : &own);
     if (!err) err = &own;
     if (r != S3S_OK) return r;
-    if (!request || !response) return s3si_error_set(err, S3S_E_ARGUMENT, "the request or response is NULL");
+    if (!request || !response)
+        return s3si_error_set(err, S3S_E_ARGUMENT, "the request or response is NULL");
     memset(response, 0, sizeof *response);
     s3si_call_init(&c, &client->engine);
     r = s3si_public_request(client, request, &c, err);
@@ -7673,7 +7962,8 @@ S3SDEF s3s_result s3s_request(s3s_client *client, const s3s_http_request *reques
     return s3si_public_leave(r, request->url, err);
 }
 
-S3SDEF int s3s_http_response_header(const s3s_http_response *response, const char *name, char *out, size_t cap) {
+S3SDEF int s3s_http_response_header(const s3s_http_response *response, const char *name, char *out,
+                                    size_t cap) {
     s3si_head h;
     s3si_str v;
     memset(&h, 0, sizeof h);
