@@ -75,11 +75,13 @@ help: ## this list
 
 WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wundef -Werror
 DEBUG = -std=gnu99 -g -O1 -fno-omit-frame-pointer -pthread -I.
-ASAN = -fsanitize=address,undefined -fno-sanitize-recover=all
+# gcc's two shared runtimes would not agree on where to report; clang knows only the static ones.
+ASAN = -fsanitize=address,undefined -fno-sanitize-recover=all \
+	$(if $(findstring clang,$(shell $(CC) --version)),,-static-libasan -static-libubsan)
 TSAN = -fsanitize=thread
 # A unit test includes the implementation and need not call every private function of it.
 UNIT = $(DEBUG) $(WARNINGS) -Wno-unused-function
-UNIT_DEPS = s3stream.h $(wildcard tests/unit/*.h)
+UNIT_DEPS = s3stream.h $(wildcard tests/unit/*.h tests/support/*.h tests/fuzz/*.c)
 
 build/asan/%: tools/%.c s3stream.h
 	@mkdir -p $(@D)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * A fuzzer for everything that reads bytes which others wrote: response heads, chunked bodies, XML, JSON,
- * URIs, Content-Range, signed queries, record formats, and the cutter against its brute-force model. The
- * first byte of an input chooses the parser. Each target states what must hold of any input, so that a
- * wrong answer is found as surely as a crash.
+ * A fuzzer for everything that reads bytes which others wrote: response heads, chunked bodies,
+ * XML, JSON, URIs, Content-Range, signed queries, record formats, and the cutter against its
+ * brute-force model. The first byte of an input chooses the parser. Each target states what must
+ * hold of any input, so that a wrong answer is found as surely as a crash.
  *
- * Compiled as it is, it has a main() that runs a fixed number of pseudo-random inputs; tests/unit/test_fuzz.c
- * makes that a part of `make check`. An argument is the number of inputs for each target, a second one the
- * seed, and `-` reads one input from standard input:
+ * Compiled as it is, it has a main() that runs a fixed number of pseudo-random inputs;
+ * tests/unit/test_fuzz.c makes that a part of `make check`. An argument is the number of inputs
+ * for each target, a second one the seed, and `-` reads one input from standard input:
  *
  *     make build/unit/test_fuzz && build/unit/test_fuzz 1000000 7
  *
@@ -25,7 +25,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* ---- What must hold ----------------------------------------------------------------------------------- */
+/* ---- What must hold -------------------------------------------------------------------------- */
 static const uint8_t *input_bytes; /* of the input under test, to be printed when it fails */
 static size_t input_size;
 
@@ -39,7 +39,9 @@ static void broken(const char *claim, int line) {
 
 #define REQUIRE(claim) ((claim) ? (void)0 : broken(#claim, __LINE__))
 
-static int within(s3si_str s, s3si_str text) { return s.p >= text.p && s.p + s.n <= text.p + text.n; }
+static int within(s3si_str s, s3si_str text) {
+    return s.p >= text.p && s.p + s.n <= text.p + text.n;
+}
 
 /* A number below `limit` from the front of the input. */
 static size_t choose(s3si_str *in, size_t limit) {
@@ -54,7 +56,7 @@ static s3si_mem libc_memory(void) {
     return mem;
 }
 
-/* ---- Response heads ----------------------------------------------------------------------------------- */
+/* ---- Response heads -------------------------------------------------------------------------- */
 static void check_header_lines(const s3si_head *h) {
     s3si_str lines = h->lines, name, value;
     int count = 0;
@@ -87,7 +89,7 @@ static void fuzz_head(s3si_str in) {
     }
 }
 
-/* ---- Chunked bodies ----------------------------------------------------------------------------------- */
+/* ---- Chunked bodies -------------------------------------------------------------------------- */
 typedef struct chunked_sum {
     int state;
     size_t used, body;
@@ -100,7 +102,8 @@ static void chunked_add(s3si_chunked *c, chunked_sum *sum, s3si_str piece) {
     while (piece.n && c->state < S3SI_CHUNK_DONE) {
         size_t used = s3si_chunked_feed(c, piece.p, piece.n, &data);
         REQUIRE(used > 0 && used <= piece.n && within(data, s3si_str_make(piece.p, used)));
-        for (i = 0; i < data.n; i++) sum->hash = (sum->hash ^ (unsigned char)data.p[i]) * 0x100000001b3u;
+        for (i = 0; i < data.n; i++)
+            sum->hash = (sum->hash ^ (unsigned char)data.p[i]) * 0x100000001b3u;
         sum->used += used, sum->body += data.n;
         piece = s3si_str_from(piece, used);
     }
@@ -121,13 +124,14 @@ static void fuzz_chunked(s3si_str in) {
     for (i = 0; i < in.n; i += step)
         chunked_add(&c, &many, s3si_str_make(in.p + i, step < in.n - i ? step : in.n - i));
     if (!in.n) return;
-    REQUIRE(whole.state == two.state && whole.used == two.used && whole.body == two.body && whole.hash == two.hash);
+    REQUIRE(whole.state == two.state && whole.used == two.used && whole.body == two.body &&
+            whole.hash == two.hash);
     REQUIRE(whole.state == many.state && whole.used == many.used && whole.hash == many.hash);
     REQUIRE(whole.body <= whole.used && whole.used <= in.n);
     if (whole.state < S3SI_CHUNK_DONE) REQUIRE(whole.used == in.n);
 }
 
-/* ---- XML ------------------------------------------------------------------------------------------------- */
+/* ---- XML ------------------------------------------------------------------------------------- */
 static void fuzz_xml(s3si_str in) {
     s3si_mem mem = libc_memory();
     s3si_str s;
@@ -152,7 +156,7 @@ static void fuzz_xml(s3si_str in) {
     s3si_buf_deinit(&out);
 }
 
-/* ---- JSON ------------------------------------------------------------------------------------------------ */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 static void check_json_string(s3si_str value) {
     s3si_mem mem = libc_memory();
     s3si_buf plain, again, twice;
@@ -165,7 +169,8 @@ static void check_json_string(s3si_str value) {
         s3si_json_encode(&again, s3si_buf_str(&plain));
         encoded = s3si_buf_str(&again);
         REQUIRE(s3si_json_take(&encoded, &taken) && encoded.n == 0 && taken.n == again.n);
-        REQUIRE(s3si_json_decode(&twice, taken) && s3si_str_eq(s3si_buf_str(&twice), s3si_buf_str(&plain)));
+        REQUIRE(s3si_json_decode(&twice, taken) &&
+                s3si_str_eq(s3si_buf_str(&twice), s3si_buf_str(&plain)));
     }
     s3si_buf_deinit(&plain);
     s3si_buf_deinit(&again);
@@ -184,7 +189,8 @@ static void check_json(s3si_str value, int depth) {
         REQUIRE(s3si_json_take(&one, &same) && s3si_str_eq(same, item) && one.n == 0);
         check_json(item, depth + 1);
     }
-    rest = s3si_json_skip_space(s3si_str_from(rest, rest.n > 1)); /* nothing but the bracket is left */
+    /* nothing but the bracket is left */
+    rest = s3si_json_skip_space(s3si_str_from(rest, rest.n > 1));
     REQUIRE(rest.n == 1 && rest.p[0] == (value.p[0] == '[' ? ']' : '}'));
 }
 
@@ -199,11 +205,12 @@ static void fuzz_json(s3si_str in) {
         check_json(value, 0);
     }
     (void)s3si_json_u64(in, "size", &n); /* and in what was never checked, nothing goes wrong */
-    for (rest = in; s3si_json_step(&rest, &name, &value);) REQUIRE(within(value, in) && ++steps <= in.n);
+    for (rest = in; s3si_json_step(&rest, &name, &value);)
+        REQUIRE(within(value, in) && ++steps <= in.n);
     check_json_string(in);
 }
 
-/* ---- URIs ------------------------------------------------------------------------------------------------ */
+/* ---- URIs ------------------------------------------------------------------------------------ */
 static void fuzz_uri(s3si_str in) {
     s3si_mem mem = libc_memory();
     s3si_origin origin;
@@ -225,8 +232,10 @@ static void fuzz_uri(s3si_str in) {
     } else {
         REQUIRE(u.scheme == S3SI_URI_HTTP && within(u.host, in) && u.host.n > 0);
         REQUIRE(u.path.n > 0 && u.path.p[0] == '/' && s3si_str_find(u.path, '#') == u.path.n);
-        for (i = 0; i < u.path.n; i++) REQUIRE((unsigned char)u.path.p[i] > 0x20 && u.path.p[i] != 0x7f);
-        for (i = 0; i < u.host.n; i++) REQUIRE((unsigned char)u.host.p[i] > 0x20 && u.host.p[i] != 0x7f);
+        for (i = 0; i < u.path.n; i++)
+            REQUIRE((unsigned char)u.path.p[i] > 0x20 && u.path.p[i] != 0x7f);
+        for (i = 0; i < u.host.n; i++)
+            REQUIRE((unsigned char)u.host.p[i] > 0x20 && u.host.p[i] != 0x7f);
         s3si_origin_set(&origin, u.host, u.port, u.tls);
         REQUIRE(s3si_str_is(u.host, origin.host));
         REQUIRE(s3si_str_u64(s3si_str_of(origin.port), &port) && port > 0 && port < 65536);
@@ -240,7 +249,7 @@ static void fuzz_uri(s3si_str in) {
     }
 }
 
-/* ---- Content-Range --------------------------------------------------------------------------------------- */
+/* ---- Content-Range --------------------------------------------------------------------------- */
 static void fuzz_content_range(s3si_str in) {
     uint64_t start = 0, end = 0, total = 0, again[3];
     char text[100];
@@ -258,7 +267,7 @@ static void fuzz_content_range(s3si_str in) {
     REQUIRE(again[0] == start && again[1] == end && again[2] == total);
 }
 
-/* ---- Signatures ------------------------------------------------------------------------------------------ */
+/* ---- Signatures ------------------------------------------------------------------------------ */
 /* What is canonical stays as it is, whatever it came from. */
 static void fuzz_sigv4(s3si_str in) {
     s3si_mem mem = libc_memory();
@@ -304,7 +313,7 @@ static void fuzz_sigv4(s3si_str in) {
     s3si_buf_deinit(&twice);
 }
 
-/* ---- Record formats -------------------------------------------------------------------------------------- */
+/* ---- Record formats -------------------------------------------------------------------------- */
 static void fuzz_records(s3si_str in) {
     char spec[512], again[6 + 4 * S3SI_DELIM_MAX + 1] = "delim:";
     s3si_records r, same;
@@ -330,12 +339,13 @@ static void fuzz_records(s3si_str in) {
     REQUIRE(s3si_records_parse(again, &same, &why) && memcmp(&r, &same, sizeof r) == 0);
 }
 
-/* ---- The cutter ------------------------------------------------------------------------------------------
- * An input says the format, the shard, where the text lies in the object and how it is fed; what is left is
- * the text, in few letters so that delimiters are frequent. */
+/* ---- The cutter ---------------------------------------------------------------------------------
+ * An input says the format, the shard, where the text lies in the object and how it is fed; what
+ * is left is the text, in few letters so that delimiters are frequent. */
 static void fuzz_cutter(s3si_str in) {
     static char text[4096];
-    size_t kind = choose(&in, 8), letters = 1 + choose(&in, 3), step = 1 + choose(&in, 9), k, begin, finish, rounds;
+    size_t kind = choose(&in, 8), letters = 1 + choose(&in, 3), step = 1 + choose(&in, 9), k, begin,
+           finish, rounds;
     uint32_t n = 1 + (uint32_t)choose(&in, 256), i = (uint32_t)choose(&in, n);
     uint64_t base = choose(&in, 3) * UINT64_C(0x4000000000000001), start, end;
     s3si_records format;
@@ -371,20 +381,27 @@ static void fuzz_cutter(s3si_str in) {
         if (begin >= end) REQUIRE(v.want_offset < base + end);
         v = s3si_cut_feed(&c, base + at, (const uint8_t *)guard_copy(text + at, size), size);
         REQUIRE(v.take_begin <= v.take_end);
-        if (v.take_begin < v.take_end) REQUIRE(v.take_begin == base + begin && v.take_end <= base + finish);
+        if (v.take_begin < v.take_end)
+            REQUIRE(v.take_begin == base + begin && v.take_end <= base + finish);
     }
     REQUIRE(v.take_end - v.take_begin == finish - begin);
     if (begin < finish) REQUIRE(v.take_begin == base + begin);
 }
 
-/* ---- The choice ------------------------------------------------------------------------------------------ */
+/* ---- The choice ------------------------------------------------------------------------------ */
 static const struct {
     const char *name;
     void (*run)(s3si_str in);
 } targets[] = {
-    {"response heads", fuzz_head}, {"chunked bodies", fuzz_chunked},       {"XML", fuzz_xml},
-    {"JSON", fuzz_json},           {"URIs", fuzz_uri},                     {"Content-Range", fuzz_content_range},
-    {"signatures", fuzz_sigv4},    {"record formats", fuzz_records},       {"the cutter", fuzz_cutter},
+    {"response heads", fuzz_head},
+    {"chunked bodies", fuzz_chunked},
+    {"XML", fuzz_xml},
+    {"JSON", fuzz_json},
+    {"URIs", fuzz_uri},
+    {"Content-Range", fuzz_content_range},
+    {"signatures", fuzz_sigv4},
+    {"record formats", fuzz_records},
+    {"the cutter", fuzz_cutter},
 };
 enum { TARGETS = sizeof targets / sizeof targets[0] };
 
@@ -396,28 +413,32 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifndef FUZZ_LIBFUZZER
-/* ---- A fixed number of inputs ----------------------------------------------------------------------------
+/* ---- A fixed number of inputs -------------------------------------------------------------------
  * Honest examples of what each parser reads, changed here and there. */
 static const char *const samples[TARGETS][8] = {
-    {"\1HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/10\r\nETag: \"abc\"\r\nContent-Length: 5\r\n\r\n",
+    {"\1HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/10\r\n"
+     "ETag: \"abc\"\r\nContent-Length: 5\r\n\r\n",
      "\2HTTP/1.0 200 OK\nconnection: keep-alive\ntransfer-encoding: chunked\n\n",
-     "\2HTTP/1.1 503 Slow Down\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n",
+     "\2HTTP/1.1 503 Slow Down\r\nRetry-After: 1\r\nConnection: close\r\n"
+     "Content-Length: 7\r\nContent-Length: 7\r\n\r\n",
      "\2HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"},
-    {"\x10\1" "4\r\nWiki\r\n5;a=b\r\npedia\r\n0\r\nT: v\r\n\r\nHTTP", "\5\3" "a \n0123456789\n0\n\n",
-     "\7\2ffffffffffffffff\r\nabc", "\3\7" "1\r\na\r\n1\r\nb\r\n00\r\n\r\n"},
-    {"<?xml version=\"1.0\"?>\n<Error><Code>NoSuchKey</Code><Message>a &amp; &#x1F600; &lt;b&gt;</Message></Error>",
+    {"\20\0014\r\nWiki\r\n5;a=b\r\npedia\r\n0\r\nT: v\r\n\r\nHTTP", "\5\3a \n0123456789\n0\n\n",
+     "\7\2ffffffffffffffff\r\nabc", "\3\0071\r\na\r\n1\r\nb\r\n00\r\n\r\n"},
+    {"<?xml version=\"1.0\"?>\n<Error><Code>NoSuchKey</Code>"
+     "<Message>a &amp; &#x1F600; &lt;b&gt;</Message></Error>",
      "<s:a x='1'><!-- c --><b/> t </s:a>", "<a><b></b>&quot;&#65;&apos;</a>"},
-    {"{\"version\":1,\"size\":52000000,\"slices\":[{\"start\":0,\"end\":1,\"exact\":true}],\"s\":\"\\u00e4\\ud83d\\ude00\\n\"}",
+    {"{\"version\":1,\"size\":52000000,\"slices\":[{\"start\":0,\"end\":1,\"exact\":true}],"
+     "\"s\":\"\\u00e4\\ud83d\\ude00\\n\"}",
      "[1,-2.5e+10,[],{},null,\"a\\\\\\\"b\",true , false]", "\"\\ud800\\u0041\"",
      "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[0]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"},
-    {"s3://my-bucket/a//b/../c%20d?e#f", "http://host.example:8080/a/b?c=d#e", "https://[fd00:ec2::23]:443/x",
-     "file:///tmp/a b", "http://127.0.0.1"},
+    {"s3://my-bucket/a//b/../c%20d?e#f", "http://host.example:8080/a/b?c=d#e",
+     "https://[fd00:ec2::23]:443/x", "file:///tmp/a b", "http://127.0.0.1"},
     {"bytes 0-4/10", "bytes */47022", "Bytes 18446744073709551612-18446744073709551613/*"},
     {"prefix=a%2Fb&list-type=2&delimiter=%2f&x&=y&a=2&a=1", "/a/./b//c/../d/", "  a   b\t c \r\n d",
      "%7e%7E+%20~%zz%&a=b=c"},
     {"lines", "delim:\\r\\n", "delim:\\x00\\xffab\\\\", "fixed:512", "delim:\\t\\0ab|"},
-    {"\1\1\3\7\2\1\1\1\2abababbbaaababab", "\3\2\1\40\11\2\2\1\2\1\3aabaabaaabaabcabc", "\6\1\2\5\3\0\4text of blocks",
-     "\2\2\4\3\1\2\1\1\2aaaaaaaaaaaaaaaa"},
+    {"\1\1\3\7\2\1\1\1\2abababbbaaababab", "\3\2\1\40\11\2\2\1\2\1\3aabaabaaabaabcabc",
+     "\6\1\2\5\3\1\4text of blocks", "\2\2\4\3\1\2\1\1\2aaaaaaaaaaaaaaaa"},
 };
 
 static uint64_t random_state = 1;
@@ -477,7 +498,8 @@ static void run_one(size_t target) {
         n = strlen(sample);
         memcpy(input + 1, sample, n);
     } else { /* nothing to begin with */
-        for (n = random_below(60); changes < n; changes++) input[1 + changes] = (uint8_t)random_below(256);
+        for (n = random_below(60); changes < n; changes++)
+            input[1 + changes] = (uint8_t)random_below(256);
         changes = 2;
     }
     while (changes--) n = change(input + 1, n, sizeof input - 1, target);

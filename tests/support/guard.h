@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * Bytes that end at an unreadable page: whoever reads one byte too many dies of it. One region serves
- * the whole program, so a copy is valid until the next one is made. */
+ * Bytes that end at an unreadable page: whoever reads one byte too many dies of it. One region
+ * serves the whole program, so a copy is valid until the next one is made. */
 #ifndef S3STREAM_TESTS_GUARD_H
 #define S3STREAM_TESTS_GUARD_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * Chapter 3 of the manual once more, in the fewest words and with no thought of speed: what the shards of
- * a text are. Nothing of the implementation is used here. */
+ * Chapter 3 of the manual once more, in the fewest words and with no thought of speed: what the
+ * shards of a text are. Nothing of the implementation is used here. */
 #ifndef S3STREAM_TESTS_RECORDS_MODEL_H
 #define S3STREAM_TESTS_RECORDS_MODEL_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
- * >>hash: SHA-256, HMAC-SHA-256, MD5. The vectors are those of the standards, named at each table. */
+ * >>hash: SHA-256, HMAC-SHA-256, MD5. The vectors are the standards', named at each table. */
 #define S3STREAM_IMPLEMENTATION
 #include "../../s3stream.h"
 #include "unit.h"
@@ -8,9 +8,10 @@ static const char abc_448[] = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnom
 static const char abc_896[] = "abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmn"
                               "hijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrstu";
 
-/* ---- SHA-256 ------------------------------------------------------------------------------------------
- * The examples of FIPS 180-4: NIST, "Cryptographic Standards and Guidelines: Examples with Intermediate
- * Values", SHA256.pdf and SHA2_Additional.pdf. The empty one is also S3SI_SIGV4_EMPTY_HASH. */
+/* ---- SHA-256 ------------------------------------------------------------------------------------
+ * The examples of FIPS 180-4: NIST, "Cryptographic Standards and Guidelines: Examples with
+ * Intermediate Values", SHA256.pdf and SHA2_Additional.pdf. The empty one is also
+ * S3SI_SIGV4_EMPTY_HASH. */
 static const struct {
     const char *text;
     const char *digest;
@@ -113,7 +114,7 @@ static void sha256_copied_midway(void **state) {
     assert_string_equal(hex, sha256_vectors[1].digest);
 }
 
-/* ---- HMAC-SHA-256: RFC 4231 section 4 ----------------------------------------------------------------- */
+/* ---- HMAC-SHA-256: RFC 4231 section 4 -------------------------------------------------------- */
 #define X10(s) s s s s s s s s s s
 static const struct {
     s3si_str key, data;
@@ -167,8 +168,8 @@ static void hmac_sha256(void **state) {
     }
 }
 
-/* RFC 2104 from its definition, for keys on both sides of the block's length. SigV4 derives its keys in
- * place, so the result may be written over the key. */
+/* RFC 2104 from its definition, for keys on both sides of the block's length. SigV4 derives its
+ * keys in place, so the result may be written over the key. */
 static void hmac_by_its_definition(void **state) {
     uint8_t key[130], pad[64 + 32], inner[32], want[32], got[130];
     s3si_sha256 s;
@@ -200,7 +201,7 @@ static void hmac_by_its_definition(void **state) {
     }
 }
 
-/* ---- MD5: RFC 1321 appendix A.5 ----------------------------------------------------------------------- */
+/* ---- MD5: RFC 1321 appendix A.5 -------------------------------------------------------------- */
 static const struct {
     const char *text;
     const char *digest;

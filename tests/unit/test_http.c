@@ -4,7 +4,7 @@
 #include "../../s3stream.h"
 #include "unit.h"
 
-/* ---- Requests ---------------------------------------------------------------------------------------- */
+/* ---- Requests -------------------------------------------------------------------------------- */
 static void tokens(void **state) {
     static const char separators[] = "\"(),/:;<=>?@[\\]{} \t\x7f";
     int c;
@@ -30,9 +30,9 @@ static s3si_str header_line(s3si_str name, s3si_str value, int *ok) {
 static void header_lines_are_written_or_refused(void **state) {
     static const struct {
         s3si_str name, value;
-    } bad[] = {{{"", 0}, {"v", 1}},          {{"a b", 3}, {"v", 1}},     {{"a:b", 3}, {"v", 1}},
-               {{"a\r\nb", 4}, {"v", 1}},    {{"a\0b", 3}, {"v", 1}},    {{"a", 1}, {"v\r\nX: y", 7}},
-               {{"a", 1}, {"v\n", 2}},       {{"a", 1}, {"\rv", 2}},     {{"a", 1}, {"v\0w", 3}},
+    } bad[] = {{{"", 0}, {"v", 1}},       {{"a b", 3}, {"v", 1}},  {{"a:b", 3}, {"v", 1}},
+               {{"a\r\nb", 4}, {"v", 1}}, {{"a\0b", 3}, {"v", 1}}, {{"a", 1}, {"v\r\nX: y", 7}},
+               {{"a", 1}, {"v\n", 2}},    {{"a", 1}, {"\rv", 2}},  {{"a", 1}, {"v\0w", 3}},
                {{"a ", 2}, {"v", 1}}};
     int ok;
     size_t i;
@@ -50,7 +50,8 @@ static void header_lines_are_written_or_refused(void **state) {
 }
 
 static void header_lines_of_the_caller(void **state) {
-    static const char *const bad[] = {"", "no colon", ": v", "a b: c", " a: b", "a: b\r\nc: d", "a : b", "a: b\n"};
+    static const char *const bad[] = {"",      "no colon",     ": v",   "a b: c",
+                                      " a: b", "a: b\r\nc: d", "a : b", "a: b\n"};
     s3si_str name, value;
     size_t i;
     (void)state;
@@ -62,13 +63,14 @@ static void header_lines_of_the_caller(void **state) {
     assert_true(s3si_http_split_header(guarded(STR("a:")), &name, &value));
     assert_str(value, STR(""));
     for (i = 0; i < COUNT(bad); i++)
-        if (s3si_http_split_header(guarded(s3si_str_of(bad[i])), &name, &value)) fail_msg("\"%s\"", bad[i]);
+        if (s3si_http_split_header(guarded(s3si_str_of(bad[i])), &name, &value))
+            fail_msg("\"%s\"", bad[i]);
     assert_false(s3si_http_split_header(guarded(STR("a: b\0c")), &name, &value));
 }
 
-/* ---- Response heads ------------------------------------------------------------------------------------
- * A head is parsed from a buffer that may still be short: every proper prefix asks for more, and what
- * follows the head changes nothing. */
+/* ---- Response heads -----------------------------------------------------------------------------
+ * A head is parsed from a buffer that may still be short: every proper prefix asks for more, and
+ * what follows the head changes nothing. */
 static s3si_head good_head_for(s3si_str head, int no_body) {
     static char copy[8192]; /* what the slices of the answer point into */
     s3si_head h;
@@ -77,10 +79,12 @@ static s3si_head good_head_for(s3si_str head, int no_body) {
     long got;
     for (n = 0; n < head.n; n++) {
         got = s3si_head_parse(guard_copy(head.p, n), n, no_body, &h);
-        if (got != 0) fail_msg("%ld after %lu bytes: %s", got, (unsigned long)n, h.why ? h.why : "accepted");
+        if (got != 0)
+            fail_msg("%ld after %lu bytes: %s", got, (unsigned long)n, h.why ? h.why : "accepted");
     }
     got = s3si_head_parse(guard_copy(head.p, n), n, no_body, &h);
-    if (got != (long)head.n) fail_msg("%ld for the whole head: %s", got, h.why ? h.why : "no reason");
+    if (got != (long)head.n)
+        fail_msg("%ld for the whole head: %s", got, h.why ? h.why : "no reason");
 
     assert_true(head.n + 12 <= sizeof copy);
     memcpy(copy, head.p, head.n);
@@ -212,7 +216,8 @@ static void header_lines_that_are_none(void **state) {
     bad_head(STR("HTTP/1.1 200 OK\r\nname : spaced\r\n\r\n"));
     bad_head(STR("HTTP/1.1 200 OK\r\nna me: v\r\n\r\n"));
     bad_head(STR("HTTP/1.1 200 OK\r\nn\xc3\xa4me: v\r\n\r\n"));
-    bad_head(STR("HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n")); /* obs-fold, RFC 9112 section 5.2 */
+    /* obs-fold, RFC 9112 section 5.2 */
+    bad_head(STR("HTTP/1.1 200 OK\r\nA: 1\r\n folded\r\n\r\n"));
     bad_head(STR("HTTP/1.1 200 OK\r\nA: 1\r\n\tfolded: 2\r\n\r\n"));
     bad_head(STR("HTTP/1.1 200 OK\r\n A: 1\r\n\r\n"));
     bad_head(STR("HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n"));
@@ -233,7 +238,7 @@ static void nul_in_the_status_line(void **state) {
     bad_head(STR("HTTP/1.1 200 O\0K\r\n\r\n"));
 }
 
-/* ---- How long a body is ------------------------------------------------------------------------------ */
+/* ---- How long a body is ---------------------------------------------------------------------- */
 static s3si_head head_with(const char *status, const char *lines) {
     s3si_buf *out = unit_fresh();
     s3si_buf_addz(out, status);
@@ -268,7 +273,8 @@ static void framing(void **state) {
     h = head_with("HTTP/1.1 200 OK", "");
     assert_int_equal(h.framing, S3SI_BODY_CLOSE);
     assert_false(h.keep_alive);
-    h = head_with("HTTP/1.1 200 OK", "Connection: keep-alive\r\n"); /* nothing else can end the body */
+    /* nothing but its end can end such a body */
+    h = head_with("HTTP/1.1 200 OK", "Connection: keep-alive\r\n");
     assert_int_equal(h.framing, S3SI_BODY_CLOSE);
     assert_false(h.keep_alive);
 }
@@ -357,9 +363,11 @@ static void whether_the_connection_stays(void **state) {
         {"HTTP/1.1 200 OK", "Content-Length: 1\r\nconnection: x , CLOSE\r\n", 0},
         {"HTTP/1.1 200 OK", "Content-Length: 1\r\nConnection: closed\r\n", 1},
         {"HTTP/1.1 200 OK", "Content-Length: 1\r\nConnection: keep-alive, close\r\n", 0},
-        {"HTTP/1.1 200 OK", "Content-Length: 1\r\nConnection: close\r\nConnection: keep-alive\r\n", 0},
+        {"HTTP/1.1 200 OK", "Content-Length: 1\r\nConnection: close\r\nConnection: keep-alive\r\n",
+         0},
         {"HTTP/1.1 200 OK", "Content-Length: 1\r\nConnection:\r\n", 1},
-        {"HTTP/1.0 200 OK", "Content-Length: 1\r\nConnection: keep-alive\r\nConnection: close\r\n", 0},
+        {"HTTP/1.0 200 OK", "Content-Length: 1\r\nConnection: keep-alive\r\nConnection: close\r\n",
+         0},
         {"HTTP/1.1 204 No Content", "Connection: close\r\n", 0},
     };
     size_t i;
@@ -378,8 +386,10 @@ static void close_wins(void **state) {
                                               "Connection: keep-alive\r\n").keep_alive);
 }
 
-/* ---- The limits of a head ----------------------------------------------------------------------------
- * A head of just `size` bytes: one long header line, or many short ones. */
+/* ---- The limits of a head -------------------------------------------------------------------- */
+enum { HEAD_MAX = 65536, HEAD_LINES = 256 };
+
+/* A head of just `size` bytes: one long header line, or many short ones. */
 static s3si_str head_of(size_t size, size_t line_size) {
     static char text[GUARD_MAX];
     static const char status[] = "HTTP/1.1 200 OK\r\n";
@@ -406,21 +416,21 @@ static long parse(s3si_str head, size_t n) {
     return s3si_head_parse(guard_copy(head.p, n), n, 0, &h);
 }
 
-/* 64 KiB are a head, one byte more is none, and who waits for the end of one is told so no later. */
+/* 64 KiB are a head, one byte more is none, and who still waits for its end is told so, too. */
 static void the_longest_head(void **state) {
     static const size_t lines[] = {GUARD_MAX, 1000, 500};
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(lines); i++) {
-        s3si_str head = head_of(S3SI_HEAD_MAX, lines[i]);
+        s3si_str head = head_of(HEAD_MAX, lines[i]);
         assert_int_equal(parse(head, head.n), head.n);
         assert_int_equal(parse(head, head.n - 1), 0);
         assert_int_equal(parse(head, head.n / 2), 0);
-        head = head_of(S3SI_HEAD_MAX + 1, lines[i]);
+        head = head_of(HEAD_MAX + 1, lines[i]);
         assert_int_equal(parse(head, head.n), -1);
-        head = head_of(2 * S3SI_HEAD_MAX, lines[i]);
+        head = head_of(2 * HEAD_MAX, lines[i]);
         assert_int_equal(parse(head, head.n), -1);
-        assert_int_equal(parse(head, S3SI_HEAD_MAX + 1), -1);
+        assert_int_equal(parse(head, HEAD_MAX + 1), -1);
     }
 }
 
@@ -429,7 +439,7 @@ static void a_status_line_without_end(void **state) {
     s3si_str line;
     (void)state;
     s3si_buf_addz(out, "HTTP/1.1 200 ");
-    while (out->n < S3SI_HEAD_MAX + 1) s3si_buf_addc(out, 'x');
+    while (out->n < HEAD_MAX + 1) s3si_buf_addc(out, 'x');
     line = s3si_buf_str(out);
     assert_int_equal(parse(line, 1000), 0);
     assert_int_equal(parse(line, line.n), -1);
@@ -438,19 +448,19 @@ static void a_status_line_without_end(void **state) {
 static void the_most_header_lines(void **state) {
     int count;
     (void)state;
-    for (count = S3SI_HEAD_LINES; count <= S3SI_HEAD_LINES + 1; count++) {
+    for (count = HEAD_LINES; count <= HEAD_LINES + 1; count++) {
         s3si_buf *out = unit_fresh();
         int i;
         s3si_buf_addz(out, "HTTP/1.1 200 OK\r\n");
         for (i = 0; i < count; i++) s3si_buf_addz(out, "a: b\r\n");
         s3si_buf_addz(out, "\r\n");
-        assert_int_equal(parse(s3si_buf_str(out), out->n), count == S3SI_HEAD_LINES ? (long)out->n : -1);
+        assert_int_equal(parse(s3si_buf_str(out), out->n), count == HEAD_LINES ? (long)out->n : -1);
     }
 }
 
-/* ---- Chunked bodies ------------------------------------------------------------------------------------
- * A run feeds a stream in pieces and gathers the body. The pieces end at the cuts, at the stream's end,
- * and, with `step`, after every so many bytes. */
+/* ---- Chunked bodies -----------------------------------------------------------------------------
+ * A run feeds a stream in pieces and gathers the body. The pieces end at the cuts, at the
+ * stream's end, and, with `step`, after every so many bytes. */
 typedef struct chunked_run {
     int state;
     size_t used; /* bytes consumed up to DONE or BAD */
@@ -612,11 +622,13 @@ static void chunks_that_are_refused(void **state) {
     assert_int_equal(chunked(STR("5\0\r\n")).state, S3SI_CHUNK_BAD);
 }
 
-/* Behind a chunk's size come spaces, an extension, or the line's end, and nothing else: programs that
- * disagree about where a chunk begins can be made to disagree about where a response does. */
+/* Behind a chunk's size come spaces, an extension, or the line's end, and nothing else: programs
+ * that disagree about where a chunk begins can be made to disagree about where a response does. */
 static void sizes_with_rubbish_behind_them(void **state) {
-    static const char *const bad[] = {"5 5\r\nabcde\r\n0\r\n\r\n", "5\t0\r\n", "5 x\r\n", "5\rx\r\n", "5\r5\r\n",
-                                      "5\r\r\n",                  "5\r;x\r\n"};
+    static const char *const bad[] = {
+        "5 5\r\nabcde\r\n0\r\n\r\n", "5\t0\r\n", "5 x\r\n", "5\rx\r\n", "5\r5\r\n", "5\r\r\n",
+        "5\r;x\r\n",
+    };
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(bad); i++)
@@ -639,7 +651,7 @@ static void a_chunk_of_64_bits(void **state) {
     assert_true(c.left == UINT64_MAX - 3);
 }
 
-/* A line without end is refused once it is longer than any honest one, and a chunk's data has no limit. */
+/* A line without end is refused once it is longer than any honest one; data has no such limit. */
 static void long_lines(void **state) {
     static const char *const starts[] = {"5;", "0", "5 ", "0\r\nT: "};
     chunked_run run;
@@ -671,7 +683,7 @@ static void long_lines(void **state) {
     }
 }
 
-/* ---- Content-Range -------------------------------------------------------------------------------------- */
+/* ---- Content-Range --------------------------------------------------------------------------- */
 static void ranges_of_answers(void **state) {
     static const struct {
         const char *text;
@@ -749,7 +761,8 @@ static void ranges_that_are_refused(void **state) {
         if (s3si_http_content_range(guarded(s3si_str_of(bad[i])), &start, &end, &total))
             fail_msg("\"%s\" was accepted", bad[i]);
     for (i = 0; i < sizeof good - 3; i++) /* "/7" would end below 456 */
-        assert_false(s3si_http_content_range(guarded(s3si_str_make(good, i)), &start, &end, &total));
+        assert_false(
+            s3si_http_content_range(guarded(s3si_str_make(good, i)), &start, &end, &total));
 }
 
 /* RFC 9110 section 14.4: who cannot serve a range says how long the whole is. */

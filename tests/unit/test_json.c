@@ -41,13 +41,11 @@ static void what_is_json(void **state) {
 
 static void what_is_not(void **state) {
     static const char *const bad[] = {
-        "",         " ",         "[",         "]",          "{",         "}",        "[1",
-        "[1,",      "[1,]",      "[,1]",      "[1 2]",      "[1}",       "{]",       "[}",
-        "{1:2}",    "{\"a\"}",   "{\"a\":}",  "{\"a\" 1}",  "{\"a\":1,}", "{,}",     "{\"a\":1 \"b\":2}",
-        "{\"a\":1", "{\"a\":",   "{\"a\"",    "{\"a\":1]",  "{\"a\"::1}", "{a:1}",   "[1;2]",
-        "\"",       "\"a",       "\"a\\",     "\"a\\\"",    "\"\n\"",    "\"\t\"",   "'a'",
-        "tru",      "True",      "nul",       "undefined",  "NaN",       "Infinity", ":",
-        ",",        "[[]",       "{\"a\":[}", "{\"a\":[1}]", "[\"a\":1]", "[1,2:3]", "/**/1",
+        "", " ", "[", "]", "{", "}", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1}", "{]", "[}",
+        "{1:2}", "{\"a\"}", "{\"a\":}", "{\"a\" 1}", "{\"a\":1,}", "{,}", "{\"a\":1 \"b\":2}",
+        "{\"a\":1", "{\"a\":", "{\"a\"", "{\"a\":1]", "{\"a\"::1}", "{a:1}", "[1;2]", "\"", "\"a",
+        "\"a\\", "\"a\\\"", "\"\n\"", "\"\t\"", "'a'", "tru", "True", "nul", "undefined", "NaN",
+        "Infinity", ":", ",", "[[]", "{\"a\":[}", "{\"a\":[1}]", "[\"a\":1]", "[1,2:3]", "/**/1",
     };
     size_t i;
     (void)state;
@@ -60,9 +58,11 @@ static void what_is_not(void **state) {
 
 /* A number is -? (0 | [1-9] digits) (. digits)? ([eE] [+-]? digits)?, and a word is only itself. */
 static void scalars_are_checked(void **state) {
-    static const char *const good[] = {"[0]", "[-0]", "[10]", "[0.5]", "[1e5]", "[1E-5]", "[1.25e+07]"};
-    static const char *const bad[] = {"[-]",  "[+1]", "[01]",  "[1.]",  "[.5]",  "[1e]",   "[1e+]", "[1-2]",
-                                      "[--1]", "[1.2.3]", "[e]", "[0x1]", "[truex]", "[nulll]", "[1e5.5]"};
+    static const char *const good[] = {"[0]",   "[-0]",   "[10]",      "[0.5]",
+                                       "[1e5]", "[1E-5]", "[1.25e+07]"};
+    static const char *const bad[] = {"[-]",  "[+1]",  "[01]",    "[1.]",    "[.5]",
+                                      "[1e]", "[1e+]", "[1-2]",   "[--1]",   "[1.2.3]",
+                                      "[e]",  "[0x1]", "[truex]", "[nulll]", "[1e5.5]"};
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(good); i++)
@@ -85,7 +85,8 @@ static void depth_is_bounded(void **state) {
 
 static const char plan[] =
     "{\"version\":1,\"uri\":\"s3://b/k\\\"x\\u00e4\",\"etag\":\"\\\"abc\\\"\",\"size\":52000000,"
-    "\"records\":\"lines\",\"nothing\":null,\"far\":18446744073709551615,\"over\":18446744073709551616,"
+    "\"records\":\"lines\",\"nothing\":null,"
+    "\"far\":18446744073709551615,\"over\":18446744073709551616,"
     "\"minus\":-1,\"slices\":[{\"start\":0,\"end\":26000017,\"exact\":true},"
     " {\"start\":26000017,\"end\":52000000,\"exact\":true,\"window\":4096} ]}";
 
@@ -109,7 +110,8 @@ static void every_prefix_is_refused(void **state) {
     (void)state;
     assert_true(is_json(s3si_str_make(plan, size)));
     for (n = 0; n < size; n++)
-        if (is_json(s3si_str_make(plan, n))) fail_msg("the first %lu bytes were accepted", (unsigned long)n);
+        if (is_json(s3si_str_make(plan, n)))
+            fail_msg("the first %lu bytes were accepted", (unsigned long)n);
 }
 
 static void members_by_name(void **state) {
@@ -204,7 +206,7 @@ static void looking_into_broken_text(void **state) {
     }
 }
 
-/* ---- Strings ----------------------------------------------------------------------------------------- */
+/* ---- Strings --------------------------------------------------------------------------------- */
 static s3si_str decoded(s3si_str value) {
     s3si_buf *out = unit_fresh();
     assert_true(s3si_json_decode(out, guarded(value)));
@@ -218,7 +220,8 @@ static void strings_are_decoded(void **state) {
     assert_str(decoded(STR("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"")), STR("\"\\/\b\f\n\r\t"));
     assert_str(decoded(STR("\"\\u0041\\u00e4\\u20AC\\u0000\"")), STR("A\xc3\xa4\xe2\x82\xac\0"));
     assert_str(decoded(STR("\"\\ud83d\\ude00\"")), STR("\xf0\x9f\x98\x80"));
-    assert_str(decoded(STR("\"\\ud800\\udc00\\udbff\\udfff\"")), STR("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"));
+    assert_str(decoded(STR("\"\\ud800\\udc00\\udbff\\udfff\"")),
+               STR("\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"));
 }
 
 /* Half a pair of surrogates is U+FFFD; what follows it is kept. */
@@ -232,18 +235,21 @@ static void lone_surrogates(void **state) {
 }
 
 static void what_is_no_string(void **state) {
-    static const char *const bad[] = {"", "\"", "1", "null", "[]", "'a'", "\"\\q\"", "\"\\x41\"", "\"a\\ b\""};
+    static const char *const bad[] = {"",    "\"",      "1",         "null",     "[]",
+                                      "'a'", "\"\\q\"", "\"\\x41\"", "\"a\\ b\""};
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(bad); i++)
-        if (s3si_json_decode(unit_fresh(), guarded(s3si_str_of(bad[i])))) fail_msg("%s was decoded", bad[i]);
+        if (s3si_json_decode(unit_fresh(), guarded(s3si_str_of(bad[i]))))
+            fail_msg("%s was decoded", bad[i]);
     assert_false(s3si_json_decode(unit_fresh(), guarded(STR("\"\\\0\""))));
 }
 
-/* \u must be followed by four digits: whatever comes out otherwise, nothing beyond the string is read. */
+/* \u must be followed by four digits: whatever comes out otherwise, nothing behind it is read. */
 static void broken_units_stay_inside(void **state) {
-    static const char *const broken[] = {"\"\\u\"", "\"\\u1\"", "\"\\u12\"", "\"\\u123\"", "\"\\u12g4\"",
-                                         "\"\\ud83d\\u\"", "\"\\ud83d\\ude0\"", "\"\\ud83d\\\""};
+    static const char *const broken[] = {"\"\\u\"",           "\"\\u1\"",     "\"\\u12\"",
+                                         "\"\\u123\"",        "\"\\u12g4\"",  "\"\\ud83d\\u\"",
+                                         "\"\\ud83d\\ude0\"", "\"\\ud83d\\\""};
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(broken); i++)

@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
- * >>records: formats, where shards are cut, and how far past a cut to read. The cutter is compared with a
- * brute-force model of its definition (records_model.h) over texts made to fool it. */
+ * >>records: formats, where shards are cut, and how far past a cut to read. The cutter is
+ * compared with a brute-force model of its definition (records_model.h) over texts made to fool
+ * it. */
 #define S3STREAM_IMPLEMENTATION
 #include "../../s3stream.h"
 #include "unit.h"
 #include "records_model.h"
 
-/* ---- Formats ------------------------------------------------------------------------------------------ */
+/* The windows that the manual names, and the bounds of a learned one. */
+enum { WINDOW_FIRST = 4096, WINDOW_DYNAMIC = 65536, WINDOW_MIN = 1024, WINDOW_MAX = 1048576 };
+
+static const uint8_t *guarded_bytes(const void *bytes, size_t n) {
+    return (const uint8_t *)guard_copy(bytes, n);
+}
+
+/* ---- Formats --------------------------------------------------------------------------------- */
 static s3si_records parsed(const char *spec) {
     s3si_records r;
     const char *why = "";
-    if (!s3si_records_parse(guard_copy(spec, strlen(spec) + 1), &r, &why)) fail_msg("\"%s\": %s", spec, why);
+    if (!s3si_records_parse(guard_copy(spec, strlen(spec) + 1), &r, &why))
+        fail_msg("\"%s\": %s", spec, why);
     return r;
 }
 
@@ -95,7 +104,8 @@ static void the_longest_delimiter(void **state) {
     assert_str(delim_of(&r), s3si_str_make(spec + 6, 64));
     spec[6 + 64] = '!';
     assert_false(s3si_records_parse(spec, &r, &why));
-    for (i = 0; i < 65; i++) memcpy(spec + 6 + 4 * i, "\\x2c", 4); /* its bytes count, not how they are written */
+    /* its bytes count, not how they are written */
+    for (i = 0; i < 65; i++) memcpy(spec + 6 + 4 * i, "\\x2c", 4);
     assert_false(s3si_records_parse(spec, &r, &why));
     spec[6 + 4 * 64] = 0;
     assert_int_equal(parsed(spec).m, 64);
@@ -109,10 +119,12 @@ static void borders_of_a_delimiter(void **state) {
     for (round = 0; round < 3000; round++) {
         uint8_t d[S3SI_DELIM_MAX];
         unsigned m = 1 + (unsigned)(unit_random(&seed) % S3SI_DELIM_MAX), i, k;
-        unsigned letters = 1 + (unsigned)(unit_random(&seed) % 3), period = 1 + (unsigned)(unit_random(&seed) % m);
+        unsigned letters = 1 + (unsigned)(unit_random(&seed) % 3);
+        unsigned period = 1 + (unsigned)(unit_random(&seed) % m);
         s3si_records r;
         for (i = 0; i < m; i++)
-            d[i] = (uint8_t)(i >= period && round % 2 ? d[i - period] : unit_random(&seed) % letters);
+            d[i] =
+                (uint8_t)(i >= period && round % 2 ? d[i - period] : unit_random(&seed) % letters);
         s3si_records_set_delim(&r, d, m);
         for (i = 0; i < m; i++) {
             for (k = i; k > 0 && memcmp(d, d + i + 1 - k, k) != 0; k--) continue;
@@ -121,7 +133,7 @@ static void borders_of_a_delimiter(void **state) {
     }
 }
 
-/* Each occurrence of the delimiter is found, also one that overlaps the last, however the text is cut. */
+/* Each occurrence of the delimiter is found, also overlapping ones, however the text is cut. */
 static void scanning(void **state) {
     uint64_t seed = 2;
     int round;
@@ -137,30 +149,35 @@ static void scanning(void **state) {
         s3si_records_set_delim(&r, d, m);
         while (at < n) {
             size_t piece = 1 + unit_random(&seed) % (n - at), hit;
-            hit = s3si_records_scan(&r, &match, (const uint8_t *)guard_copy(text + at, piece), piece);
+            hit = s3si_records_scan(&r, &match, guarded_bytes(text + at, piece), piece);
             assert_true(hit <= piece);
             at += hit ? hit : piece;
             if (hit) marks[at] = 1;
         }
-        for (i = 1; i <= n; i++) assert_int_equal(marks[i], i >= m && memcmp(text + i - m, d, m) == 0);
+        for (i = 1; i <= n; i++)
+            assert_int_equal(marks[i], i >= m && memcmp(text + i - m, d, m) == 0);
     }
 }
 
-/* ---- s(i) --------------------------------------------------------------------------------------------- */
+/* ---- s(i) ------------------------------------------------------------------------------------ */
 static void check_starts(uint64_t size, uint32_t i, uint32_t n) {
     uint64_t got = s3si_shard_start(size, i, n);
     if (got != model_start(size, i, n))
-        fail_msg("s(%lu) of %llu bytes in %lu shards is %llu", (unsigned long)i, (unsigned long long)size,
-                 (unsigned long)n, (unsigned long long)got);
+        fail_msg("s(%lu) of %llu bytes in %lu shards is %llu", (unsigned long)i,
+                 (unsigned long long)size, (unsigned long)n, (unsigned long long)got);
     if (got > size || (i && got < s3si_shard_start(size, i - 1, n))) fail_msg("s() goes back");
 }
 
 static void nominal_ranges(void **state) {
-    static const uint64_t sizes[] = {0, 1, 2, 3, 10, 255, 65536, UINT32_MAX - UINT64_C(1), UINT32_MAX,
-                                     UINT32_MAX + UINT64_C(1), UINT64_C(52428800001), (uint64_t)INT64_MAX,
-                                     UINT64_C(1) << 63, UINT64_MAX - UINT32_MAX, UINT64_MAX - 1, UINT64_MAX};
-    static const uint32_t counts[] = {1, 2, 3, 7, 16, 1000, 65535, 65536, 65537, 0x7fffffff, 0x80000000,
-                                      UINT32_MAX - 1, UINT32_MAX};
+    static const uint64_t sizes[] = {
+        0, 1, 2, 3, 10, 255, 65536, UINT32_MAX - 1, UINT32_MAX, UINT32_MAX + UINT64_C(1),
+        UINT64_C(52428800001), INT64_MAX, UINT64_C(1) << 63, UINT64_MAX - UINT32_MAX,
+        UINT64_MAX - 1, UINT64_MAX,
+    };
+    static const uint32_t counts[] = {
+        1, 2, 3, 7, 16, 1000, 65535, 65536, 65537, 0x7fffffff, 0x80000000, UINT32_MAX - 1,
+        UINT32_MAX,
+    };
     uint64_t seed = 3;
     size_t s, c;
     int round;
@@ -196,7 +213,7 @@ static void the_model_divides_well(void **state) {
     assert_true(model_start(UINT64_C(6) << 60, UINT32_MAX / 3, UINT32_MAX) == UINT64_C(2) << 60);
 }
 
-/* ---- One shard ------------------------------------------------------------------------------------------
+/* ---- One shard ----------------------------------------------------------------------------------
  * Offsets are those of the text, which begins at `base` of the object. */
 typedef struct shard {
     s3si_str text;
@@ -208,7 +225,8 @@ typedef struct shard {
     const char *spec, *order;
 } shard;
 
-static void shard_init(shard *s, s3si_str text, uint64_t base, const char *spec, size_t start, size_t end) {
+static void shard_init(shard *s, s3si_str text, uint64_t base, const char *spec, size_t start,
+                       size_t end) {
     model_format f;
     s->text = text, s->base = base, s->spec = spec, s->start = start, s->end = end;
     s->order = "at all";
@@ -256,15 +274,16 @@ static void shard_holds(const shard *s, const s3si_cut_view *v) {
 static s3si_cut shard_open(const shard *s) {
     s3si_cut c;
     s3si_cut_view view, *v = &view;
-    s3si_cut_init(&c, &s->format, s->base, s->base + s->text.n, s->base + s->start, s->base + s->end);
+    s3si_cut_init(&c, &s->format, s->base, s->base + s->text.n, s->base + s->start,
+                  s->base + s->end);
     view = s3si_cut_look(&c);
     shard_holds(s, v);
     return c;
 }
 
 static s3si_cut_view shard_feed(const shard *s, s3si_cut *c, size_t from, size_t to) {
-    s3si_cut_view v = s3si_cut_feed(c, s->base + from, (const uint8_t *)guard_copy(s->text.p + from, to - from),
-                                    to - from);
+    const uint8_t *bytes = guarded_bytes(s->text.p + from, to - from);
+    s3si_cut_view v = s3si_cut_feed(c, s->base + from, bytes, to - from);
     shard_holds(s, &v);
     return v;
 }
@@ -280,9 +299,9 @@ static void in_one_piece(shard *s) {
     CHECK(v->done);
 }
 
-/* In order from the look-behind on, byte by byte: each byte is asked for once, each end is known as soon as
- * it can be, and what lies between is delivered meanwhile. At each byte a copy of the cutter gets the rest
- * in one piece. */
+/* In order from the look-behind on, byte by byte: each byte is asked for once, each end is known
+ * as soon as it can be, and what lies between is delivered meanwhile. At each byte a copy of the
+ * cutter gets the rest in one piece. */
 static void byte_by_byte(shard *s) {
     s3si_cut c, copy;
     s3si_cut_view view, *v = &view;
@@ -291,7 +310,8 @@ static void byte_by_byte(shard *s) {
     c = shard_open(s);
     view = s3si_cut_look(&c);
     for (x = s->head; x <= s->text.n; x++) {
-        int enough = s->begin >= s->end ? x + 1 >= s->end : x >= s->finish;
+        int enough = s->begin >= s->end ? x + 1 >= s->end
+                                        : x >= s->finish || (x >= s->begin && s->end == s->text.n);
         if (x > s->head) view = shard_feed(s, &c, x - 1, x);
         CHECK(v->done || v->want_offset >= s->base + x);
         CHECK(v->done || !enough);
@@ -353,8 +373,8 @@ static void both_ends_at_once(shard *s) {
     CHECK(v->done);
 }
 
-/* In the worst order, pieces from the last to the first, over and over: what cannot be used yet is passed
- * over, and each round uses some. */
+/* In the worst order, pieces from the last to the first, over and over: what cannot be used yet
+ * is passed over, and each round uses some. */
 static void backwards(shard *s) {
     s3si_cut c;
     s3si_cut_view view, *v = &view;
@@ -363,7 +383,8 @@ static void backwards(shard *s) {
     c = shard_open(s);
     view = s3si_cut_look(&c);
     for (rounds = 0; !view.done && rounds <= pieces; rounds++)
-        for (k = pieces; k-- > 0;) view = shard_feed(s, &c, least(3 * k, s->text.n), least(3 * k + 3, s->text.n));
+        for (k = pieces; k-- > 0;)
+            view = shard_feed(s, &c, least(3 * k, s->text.n), least(3 * k + 3, s->text.n));
     CHECK(v->done);
 }
 
@@ -384,7 +405,8 @@ static void every_shard(s3si_str text, uint64_t base, const char *spec, void (*t
     memset(seen, 0, sizeof seen);
     for (n = 1; n <= text.n + 2; n++)
         for (i = 0; i < n; i++) {
-            size_t start = (size_t)model_start(text.n, i, n), end = (size_t)model_start(text.n, i + 1, n);
+            size_t start = (size_t)model_start(text.n, i, n);
+            size_t end = (size_t)model_start(text.n, i + 1, n);
             shard s;
             if (seen[start][end]++) continue;
             shard_init(&s, text, base, spec, start, end);
@@ -392,7 +414,7 @@ static void every_shard(s3si_str text, uint64_t base, const char *spec, void (*t
         }
 }
 
-/* ---- Texts made to fool a cutter ---------------------------------------------------------------------- */
+/* ---- Texts made to fool a cutter ------------------------------------------------------------- */
 static const s3si_str texts[] = {
     {"", 0},
     {"x", 1},
@@ -416,11 +438,11 @@ static const s3si_str texts[] = {
 };
 
 static const char *const specs[] = {
-    "lines",         "delim:a",         "delim:\\0",     "delim:\\xff",  "delim:\\r\\n", "delim:\\n\\n",
-    "delim:aa",      "delim:ab",        "delim:aba",     "delim:aab",    "delim:aaa",    "delim:\\n\\n\\n",
-    "delim:abab",    "delim:aaba",      "delim:aaaa",    "delim:\\r\\n\\r\\n", "delim:\\xff\\xfe\\xff",
-    "delim:four",    "fixed:1",         "fixed:2",       "fixed:3",      "fixed:4",      "fixed:5",
-    "fixed:6",       "fixed:7",         "fixed:1000",    "fixed:18446744073709551615",
+    "lines", "delim:a", "delim:\\0", "delim:\\xff", "delim:\\r\\n", "delim:\\n\\n", "delim:aa",
+    "delim:ab", "delim:aba", "delim:aab", "delim:aaa", "delim:\\n\\n\\n", "delim:abab",
+    "delim:aaba", "delim:aaaa", "delim:\\r\\n\\r\\n", "delim:\\xff\\xfe\\xff", "delim:four",
+    "fixed:1", "fixed:2", "fixed:3", "fixed:4", "fixed:5", "fixed:6", "fixed:7", "fixed:1000",
+    "fixed:18446744073709551615",
 };
 
 static void adversarial_texts(void **state) {
@@ -442,11 +464,12 @@ static void adversarial_texts_within_an_object(void **state) {
         }
 }
 
-/* All texts over {a, b}, and all delimiters over it that begin with an a: the others are mirror images. */
+/* All texts over {a, b}, and all delimiters that begin with an a: the others are mirror images. */
 static void all_small_texts(void **state) {
-    static const char *const small[] = {"delim:a",    "delim:aa",   "delim:ab",   "delim:aaa",  "delim:aab",
-                                        "delim:aba",  "delim:abb",  "delim:aaaa", "delim:aaab", "delim:aaba",
-                                        "delim:aabb", "delim:abaa", "delim:abab", "delim:abba", "delim:abbb"};
+    static const char *const small[] = {"delim:a",    "delim:aa",   "delim:ab",   "delim:aaa",
+                                        "delim:aab",  "delim:aba",  "delim:abb",  "delim:aaaa",
+                                        "delim:aaab", "delim:aaba", "delim:aabb", "delim:abaa",
+                                        "delim:abab", "delim:abba", "delim:abbb"};
     char text[10];
     size_t size, f, i;
     unsigned bits;
@@ -490,12 +513,15 @@ static void the_shards_are_the_text(void **state) {
                 for (i = 0; i < n; i++) {
                     s3si_cut c;
                     s3si_cut_view v;
-                    s3si_cut_init(&c, &format, 100, 100 + texts[t].n, 100 + s3si_shard_start(texts[t].n, i, n),
+                    s3si_cut_init(&c, &format, 100, 100 + texts[t].n,
+                                  100 + s3si_shard_start(texts[t].n, i, n),
                                   100 + s3si_shard_start(texts[t].n, i + 1, n));
                     v = s3si_cut_feed(&c, 100, (const uint8_t *)texts[t].p, texts[t].n);
                     assert_true(v.done);
-                    assert_true(v.take_begin <= v.take_end && v.take_end - v.take_begin <= sizeof joined - got);
-                    memcpy(joined + got, texts[t].p + (v.take_begin - 100), (size_t)(v.take_end - v.take_begin));
+                    assert_true(v.take_begin <= v.take_end &&
+                                v.take_end - v.take_begin <= sizeof joined - got);
+                    memcpy(joined + got, texts[t].p + (v.take_begin - 100),
+                           (size_t)(v.take_end - v.take_begin));
                     got += (size_t)(v.take_end - v.take_begin);
                 }
                 assert_str(s3si_str_make(joined, got), texts[t]);
@@ -519,38 +545,38 @@ static void ranges_are_clipped_to_the_text(void **state) {
         s3si_cut_view v;
         s3si_cut c;
         s3si_cut_init(&c, &format, 10, 18, cases[i].start, cases[i].end);
-        v = s3si_cut_feed(&c, 10, (const uint8_t *)guard_copy(text, 8), 8);
+        v = s3si_cut_feed(&c, 10, guarded_bytes(text, 8), 8);
         assert_true(v.done);
         assert_int_equal(v.take_end - v.take_begin, cases[i].finish - cases[i].begin);
         if (v.take_begin < v.take_end) assert_int_equal(v.take_begin, cases[i].begin);
     }
 }
 
-/* Bytes of the object outside of the text are never asked for, and mean nothing when they come anyway. */
+/* Bytes of the object outside of the text are not asked for, and mean nothing when they come. */
 static void what_lies_around_the_text_means_nothing(void **state) {
     static const char object[] = "x\nx\nabc\ndef\nghi|y\ny\n"; /* the text is "abc\ndef\nghi" */
     s3si_records format = parsed("lines");
-    size_t start, end, k;
+    size_t size = strlen(object), start, end, k;
     (void)state;
     for (start = 4; start <= 15; start++)
         for (end = start; end <= 15; end++)
-            for (k = 0; k <= strlen(object); k++) {
+            for (k = 0; k <= size; k++) {
                 shard s;
                 s3si_cut c;
                 s3si_cut_view view, *v = &view;
                 shard_init(&s, s3si_str_make(object + 4, 11), 4, "lines", start - 4, end - 4);
                 s3si_cut_init(&c, &format, 4, 15, start, end);
-                (void)s3si_cut_feed(&c, 0, (const uint8_t *)guard_copy(object, k), k);
-                view = s3si_cut_feed(&c, k, (const uint8_t *)guard_copy(object + k, strlen(object) - k),
-                                     strlen(object) - k);
+                (void)s3si_cut_feed(&c, 0, guarded_bytes(object, k), k);
+                view = s3si_cut_feed(&c, k, guarded_bytes(object + k, size - k), size - k);
                 shard_holds(&s, v);
                 assert_true(v->done);
             }
 }
 
-/* ---- Windows ----------------------------------------------------------------------------------------------
- * What a reader does with the cutter: parts from the look-behind to the nominal end, the last of which
- * reaches past it by a window; then, as long as an end is missing, on from there by twice as much. */
+/* ---- Windows ------------------------------------------------------------------------------------
+ * What a reader does with the cutter: parts from the look-behind to the nominal end, the last of
+ * which reaches past it by a window; then, as long as an end is missing, on from there by twice
+ * as much. */
 typedef struct reading {
     size_t requests, extensions;
     size_t bytes; /* requested in all */
@@ -588,14 +614,15 @@ static void windows_of_one_shard(shard *s) {
     for (part = 1; part <= 17; part += 4) {
         reading r = read_shard(s, part, window_under_test);
         /* doubling wastes less than it finds, and the first window */
-        if (r.bytes > s->end - s->head + window_under_test + 2 * past + 1 || r.bytes > s->text.n - s->head)
+        if (r.bytes > s->end - s->head + window_under_test + 2 * past + 1 ||
+            r.bytes > s->text.n - s->head)
             fail_msg("%lu bytes were requested", (unsigned long)r.bytes);
         if (window_under_test >= past && r.extensions) fail_msg("the window was wide enough");
     }
 }
 
 static void every_window_delivers_the_same(void **state) {
-    static const size_t windows[] = {0, 1, 2, 3, 7, 64, S3SI_WINDOW_DYNAMIC};
+    static const size_t windows[] = {0, 1, 2, 3, 7, 64, WINDOW_DYNAMIC};
     size_t w, t, f;
     (void)state;
     for (w = 0; w < COUNT(windows); w++)
@@ -606,7 +633,7 @@ static void every_window_delivers_the_same(void **state) {
             }
 }
 
-/* An object without any delimiter is read once in all, however many read it and whatever the window. */
+/* An object without any delimiter is not read once by each of its readers. */
 static void without_a_delimiter_nothing_is_read_twice(void **state) {
     static char text[5000];
     uint32_t i, n;
@@ -617,26 +644,28 @@ static void without_a_delimiter_nothing_is_read_twice(void **state) {
         for (i = 0; i < n; i++) {
             reading r;
             shard s;
-            shard_init(&s, s3si_str_make(text, sizeof text), 0, "lines", (size_t)model_start(sizeof text, i, n),
+            shard_init(&s, s3si_str_make(text, sizeof text), 0, "lines",
+                       (size_t)model_start(sizeof text, i, n),
                        (size_t)model_start(sizeof text, i + 1, n));
             r = read_shard(&s, 50, 10);
             bytes += r.bytes;
             if (i) extensions += r.extensions;
         }
-        /* the first shard reads all of it; the others their own bytes, a look-behind and a window */
+        /* the first shard is all of it; the others read their range, a look-behind, a window */
         assert_int_equal(extensions, 0);
         assert_true(bytes <= 2 * sizeof text + n * (10 + 1));
     }
 }
 
-/* ---- What windows cost, over longer texts ------------------------------------------------------------------ */
+/* ---- What windows cost, over longer texts ---------------------------------------------------- */
 static size_t make_lines(char *text, size_t cap, uint64_t *seed, int kind) {
     size_t n = 0;
     while (n < cap) {
         uint64_t dice = unit_random(seed) % 1000;
         size_t length = 100;                                            /* 0: all alike */
         if (kind == 1) length = 1 + unit_random(seed) % 200;            /* 1: ordinary lines */
-        if (kind == 2) length = dice < 10 ? 500 + unit_random(seed) % 6000 : 10 + unit_random(seed) % 90;
+        if (kind == 2)
+            length = dice < 10 ? 500 + unit_random(seed) % 6000 : 10 + unit_random(seed) % 90;
         if (length > cap - n) length = cap - n;
         memset(text + n, 'x', length);
         text[n + length - 1] = '\n';
@@ -655,7 +684,8 @@ static reading read_all(s3si_str text, uint32_t n, size_t window) {
         uint64_t w = window ? window : s3si_window_learned(&lengths, 256 * 1024);
         reading r;
         shard s;
-        shard_init(&s, text, 0, "lines", (size_t)model_start(text.n, i, n), (size_t)model_start(text.n, i + 1, n));
+        shard_init(&s, text, 0, "lines", (size_t)model_start(text.n, i, n),
+                   (size_t)model_start(text.n, i + 1, n));
         r = read_shard(&s, 16384, (size_t)w);
         sum.requests += r.requests, sum.extensions += r.extensions, sum.bytes += r.bytes;
         if (s.begin < s.finish)
@@ -673,21 +703,21 @@ static void the_learned_window_costs_little(void **state) {
     for (kind = 0; kind < 3; kind++) {
         size_t size = make_lines(text, sizeof text, &seed, kind);
         reading learned = read_all(s3si_str_make(text, size), 64, 0);
-        reading dynamic = read_all(s3si_str_make(text, size), 64, S3SI_WINDOW_DYNAMIC);
+        reading dynamic = read_all(s3si_str_make(text, size), 64, WINDOW_DYNAMIC);
         reading none = read_all(s3si_str_make(text, size), 64, 1);
         assert_true(learned.bytes < dynamic.bytes);
         assert_true(learned.bytes - size < 64 * 16384);
         assert_true(learned.extensions <= 3);
         assert_int_equal(dynamic.extensions, 0);
         assert_true(none.extensions > 64);
-        if (kind < 2) { /* lines of up to 200 bytes: no request for boundaries, and the least window */
+        if (kind < 2) { /* up to 200 bytes: no request for boundaries, and the least window */
             assert_int_equal(learned.extensions, 0);
-            assert_true(learned.bytes - size <= S3SI_WINDOW_FIRST + 63 * (S3SI_WINDOW_MIN + 1));
+            assert_true(learned.bytes - size <= WINDOW_FIRST + 63 * (WINDOW_MIN + 1));
         }
     }
 }
 
-/* ---- Lengths and the learned window ------------------------------------------------------------------------ */
+/* ---- Lengths and the learned window ---------------------------------------------------------- */
 static s3si_lengths lengths; /* of the test that runs */
 
 static void lengths_of(const uint64_t *each, size_t n) {
@@ -753,7 +783,7 @@ static void sampling_counts_every_byte_once(void **state) {
             }
         want = lengths;
         memset(&lengths, 0, sizeof lengths);
-        s3si_lengths_sample(&lengths, &r, (const uint8_t *)guard_copy(text, n), n);
+        s3si_lengths_sample(&lengths, &r, guarded_bytes(text, n), n);
         assert_memory_equal(&lengths, &want, sizeof want);
         assert_int_equal(lengths.total, n);
     }
@@ -765,7 +795,7 @@ static void sampling_counts_every_byte_once(void **state) {
     }
 }
 
-/* P(residual > w): 1 at 0, falling, 0 from the longest record on; exact where a bin has one length. */
+/* P(residual > w): 1 at 0, falling, 0 from the longest on; exact where a bin has one length. */
 static void what_a_cut_leaves(void **state) {
     static const uint64_t two[] = {100, 100, 100, 700};
     double w, last = 1;
@@ -790,23 +820,28 @@ static void the_window_of_simple_texts(void **state) {
     size_t i;
     (void)state;
     lengths_of(NULL, 0);
-    assert_int_equal(s3si_window_learned(&lengths, 256 * 1024), 4096); /* nothing was seen */
+    /* nothing was seen */
+    assert_int_equal(s3si_window_learned(&lengths, 256 * 1024), WINDOW_FIRST);
+    /* all alike, or just one */
     for (i = 0; i < COUNT(each); i++) each[i] = 100;
     lengths_of(each, COUNT(each));
     for (cost = 256 * 1024; cost <= 2 * 1024 * 1024; cost *= 2)
-        assert_int_equal(s3si_window_learned(&lengths, cost), S3SI_WINDOW_MIN);
-    lengths_of(each, 1); /* a single record is enough */
-    assert_int_equal(s3si_window_learned(&lengths, 256 * 1024), S3SI_WINDOW_MIN);
-    for (i = 0; i < COUNT(each); i++) each[i] = 10000; /* a window that holds them is the cheapest */
+        assert_int_equal(s3si_window_learned(&lengths, cost), WINDOW_MIN);
+    lengths_of(each, 1);
+    assert_int_equal(s3si_window_learned(&lengths, 256 * 1024), WINDOW_MIN);
+    /* longer than the least window: one that holds them is the cheapest */
+    for (i = 0; i < COUNT(each); i++) each[i] = 10000;
     lengths_of(each, COUNT(each));
     assert_in_range(s3si_window_learned(&lengths, 256 * 1024), 9000, 12000);
-    for (i = 0; i < COUNT(each); i++) each[i] = 100 * 1024 * 1024; /* hopeless: any window is wasted */
+    /* hopeless: any window is wasted */
+    for (i = 0; i < COUNT(each); i++) each[i] = 100 * 1024 * 1024;
     lengths_of(each, COUNT(each));
-    assert_int_equal(s3si_window_learned(&lengths, 256 * 1024), S3SI_WINDOW_MIN);
+    assert_int_equal(s3si_window_learned(&lengths, 256 * 1024), WINDOW_MIN);
 }
 
-/* Over many mixtures of lengths: the window is between its bounds, grows with what a request costs, and its
- * price is at most twice the best that the lengths themselves (not their histogram) allow. */
+/* Over many mixtures of lengths: the window is between its bounds, grows with what a request
+ * costs, and its price is at most twice the best that the lengths themselves (not their
+ * histogram) allow. */
 static void the_window_is_the_cheapest(void **state) {
     static uint64_t each[300];
     uint64_t seed = 7;
@@ -825,10 +860,10 @@ static void the_window_is_the_cheapest(void **state) {
         for (cost = 64 * 1024; cost <= 2 * 1024 * 1024; cost *= 2) {
             uint64_t window = s3si_window_learned(&lengths, cost), w;
             double best = 0, price = 0, p;
-            assert_in_range(window, S3SI_WINDOW_MIN, S3SI_WINDOW_MAX);
+            assert_in_range(window, WINDOW_MIN, WINDOW_MAX);
             assert_true(window >= last);
             last = window;
-            for (w = S3SI_WINDOW_MIN; w <= S3SI_WINDOW_MAX; w += 1 + w / 16) {
+            for (w = WINDOW_MIN; w <= WINDOW_MAX; w += 1 + w / 16) {
                 for (i = 0, p = 0; i < n; i++)
                     if (each[i] > w) p += (double)(each[i] - w) / total;
                 p = (double)w + p * cost;
@@ -838,7 +873,8 @@ static void the_window_is_the_cheapest(void **state) {
                 if (each[i] > window) p += (double)(each[i] - window) / total;
             price = (double)window + p * cost;
             if (price > 2 * best)
-                fail_msg("a window of %llu costs %.0f, the best %.0f", (unsigned long long)window, price, best);
+                fail_msg("a window of %llu costs %.0f, the best %.0f", (unsigned long long)window,
+                         price, best);
         }
     }
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
- * >>sigv4: AWS Signature Version 4, in headers and presigned. The published test suite is the table of
- * sigv4_cases.h; its service signs paths normalised and encoded once more, S3's own examples do not. */
+ * >>sigv4: AWS Signature Version 4, in headers and presigned. The published test suite is the
+ * table of sigv4_cases.h; its service signs paths normalised and encoded once more, S3's own
+ * examples do not. */
 #define S3STREAM_IMPLEMENTATION
 #include "../../s3stream.h"
 #include "unit.h"
 #include "sigv4_cases.h"
 
-/* ---- One request ----------------------------------------------------------------------------------------
+/* ---- One request --------------------------------------------------------------------------------
  * A request with what signing adds, and the three texts that come of it. */
 typedef struct signing {
     s3si_sigv4 r;
@@ -66,7 +67,7 @@ static void presign(signing *s, const char *access_key, const char *token, uint6
     s->r.query = s3si_str_of(s->query);
 }
 
-/* ---- The published suite --------------------------------------------------------------------------------- */
+/* ---- The published suite --------------------------------------------------------------------- */
 static void signing_of_case(signing *s, const sigv4_case *c) {
     size_t i;
     memset(s, 0, sizeof *s);
@@ -100,19 +101,22 @@ static void the_suite_in_headers(void **state) {
         signing s;
         signing_of_case(&s, c);
         add_header(&s, "X-Amz-Date", c->time);
-        if (c->session_token && !c->omit_session_token) add_header(&s, "X-Amz-Security-Token", c->session_token);
+        if (c->session_token && !c->omit_session_token)
+            add_header(&s, "X-Amz-Security-Token", c->session_token);
         if (c->sign_body) add_header(&s, "x-amz-content-sha256", s.payload_hash);
         sign(&s, c->access_key, c->secret_key);
         same(c->name, "canonical request", s.canonical, c->header_canonical);
         same(c->name, "string to sign", s.to_sign, c->header_string_to_sign);
         same(c->name, "signature", s.signature, c->header_signature);
 
-        names_end = strrchr(c->header_canonical, '\n'); /* the signed names are the last line but one */
+        /* the signed names are the last line but one */
+        names_end = strrchr(c->header_canonical, '\n');
         for (names = names_end; names[-1] != '\n'; names--) continue;
         (void)snprintf(want, sizeof want,
-                       "AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/%s/aws4_request, SignedHeaders=%.*s, Signature=%s",
-                       c->access_key, c->time, c->region, c->service, (int)(names_end - names), names,
-                       c->header_signature);
+                       "AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/%s/aws4_request, "
+                       "SignedHeaders=%.*s, Signature=%s",
+                       c->access_key, c->time, c->region, c->service, (int)(names_end - names),
+                       names, c->header_signature);
         same(c->name, "Authorization", s.authorization, want);
     }
 }
@@ -124,7 +128,8 @@ static void the_suite_presigned(void **state) {
         const sigv4_case *c = &sigv4_cases[i];
         signing s;
         signing_of_case(&s, c);
-        presign(&s, c->access_key, c->omit_session_token ? NULL : c->session_token, (uint64_t)c->expires);
+        presign(&s, c->access_key, c->omit_session_token ? NULL : c->session_token,
+                (uint64_t)c->expires);
         sign(&s, c->access_key, c->secret_key);
         same(c->name, "canonical request", s.canonical, c->query_canonical);
         same(c->name, "string to sign", s.to_sign, c->query_string_to_sign);
@@ -138,13 +143,14 @@ static void the_suite_presigned(void **state) {
     }
 }
 
-/* ---- S3 ----------------------------------------------------------------------------------------------------
- * The examples of the "Amazon S3 API Reference", "Authenticating Requests: Using the Authorization Header"
- * and "... Using Query Parameters". */
+/* ---- S3 -----------------------------------------------------------------------------------------
+ * The examples of the "Amazon S3 API Reference", "Authenticating Requests: Using the
+ * Authorization Header" and "... Using Query Parameters". */
 #define S3_ACCESS "AKIAIOSFODNN7EXAMPLE"
 #define S3_SECRET "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 
-static void s3_request(signing *s, const char *method, const char *path, const char *query, const char *hash) {
+static void s3_request(signing *s, const char *method, const char *path, const char *query,
+                       const char *hash) {
     memset(s, 0, sizeof *s);
     s->r.method = s3si_str_of(method);
     s->r.path = s3si_str_of(path);
@@ -157,7 +163,8 @@ static void s3_request(signing *s, const char *method, const char *path, const c
 }
 
 static void examples_of_s3(void **state) {
-    static const char put_hash[] = "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
+    static const char put_hash[] =
+        "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072";
     signing s;
     (void)state;
     s3_request(&s, "GET", "/test.txt", "", S3SI_SIGV4_EMPTY_HASH);
@@ -165,7 +172,8 @@ static void examples_of_s3(void **state) {
     add_header(&s, "x-amz-content-sha256", S3SI_SIGV4_EMPTY_HASH);
     add_header(&s, "x-amz-date", "20130524T000000Z");
     sign(&s, S3_ACCESS, S3_SECRET);
-    assert_string_equal(s.signature, "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+    assert_string_equal(s.signature,
+                        "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 
     s3_request(&s, "PUT", "/test%24file.text", "", put_hash);
     add_header(&s, "Date", "Fri, 24 May 2013 00:00:00 GMT");
@@ -173,32 +181,38 @@ static void examples_of_s3(void **state) {
     add_header(&s, "x-amz-storage-class", "REDUCED_REDUNDANCY");
     add_header(&s, "x-amz-content-sha256", put_hash);
     sign(&s, S3_ACCESS, S3_SECRET);
-    assert_string_equal(s.signature, "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
+    assert_string_equal(s.signature,
+                        "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
 
     s3_request(&s, "GET", "/", "lifecycle", S3SI_SIGV4_EMPTY_HASH);
     add_header(&s, "x-amz-date", "20130524T000000Z");
     add_header(&s, "x-amz-content-sha256", S3SI_SIGV4_EMPTY_HASH);
     sign(&s, S3_ACCESS, S3_SECRET);
-    assert_string_equal(s.signature, "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
+    assert_string_equal(s.signature,
+                        "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
 
     s3_request(&s, "GET", "/", "prefix=J&max-keys=2", S3SI_SIGV4_EMPTY_HASH);
     add_header(&s, "x-amz-date", "20130524T000000Z");
     add_header(&s, "x-amz-content-sha256", S3SI_SIGV4_EMPTY_HASH);
     sign(&s, S3_ACCESS, S3_SECRET);
-    assert_string_equal(s.signature, "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
+    assert_string_equal(s.signature,
+                        "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
 
     s3_request(&s, "GET", "/test.txt", "", S3SI_SIGV4_UNSIGNED);
     presign(&s, S3_ACCESS, NULL, 86400);
-    assert_string_equal(s.query, "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524"
-                                 "%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400"
-                                 "&X-Amz-SignedHeaders=host");
+    assert_string_equal(
+        s.query, "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524"
+                 "%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400"
+                 "&X-Amz-SignedHeaders=host");
     sign(&s, S3_ACCESS, S3_SECRET);
-    assert_string_equal(s.signature, "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
+    assert_string_equal(s.signature,
+                        "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404");
 }
 
 /* S3 signs the path that is sent, as it is sent. */
 static void paths_of_s3_are_left_alone(void **state) {
-    static const char *const paths[] = {"/", "//", "/a//b", "/a/../b", "/./a/.", "/..", "/a%20b%2Fc", "/%C3%A4"};
+    static const char *const paths[] = {"/",      "//",  "/a//b",      "/a/../b",
+                                        "/./a/.", "/..", "/a%20b%2Fc", "/%C3%A4"};
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(paths); i++) {
@@ -226,7 +240,7 @@ static void a_signing_key(void **state) {
     assert_string_equal(hex, "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9");
 }
 
-/* ---- The canonical forms ----------------------------------------------------------------------------------- */
+/* ---- The canonical forms --------------------------------------------------------------------- */
 static s3si_str path_of(const char *path) {
     s3si_buf *out = unit_fresh();
     s3si_sigv4_normalize(out, guarded(s3si_str_of(path)));
@@ -239,17 +253,19 @@ static void normalised_paths(void **state) {
     static const struct {
         const char *path, *want;
     } cases[] = {
-        {"", "/"},           {"/", "/"},          {"//", "/"},          {"/a", "/a"},         {"/a/", "/a/"},
-        {"/a/b", "/a/b"},    {"/a//b", "/a/b"},   {"//a///b//", "/a/b/"}, {"/.", "/"},         {"/./", "/"},
-        {"/./a", "/a"},      {"/a/.", "/a/"},     {"/a/./b", "/a/b"},   {"/..", "/"},         {"/../", "/"},
-        {"/../a", "/a"},     {"/a/..", "/"},      {"/a/../", "/"},      {"/a/../b", "/b"},    {"/a/b/..", "/a/"},
-        {"/a/b/../", "/a/"}, {"/a/b/../c", "/a/c"}, {"/a/b/../../c", "/c"}, {"/a/../../../b", "/b"},
-        {"/...", "/..."},    {"/.a", "/.a"},      {"/a.", "/a."},       {"/..a/b..", "/..a/b.."},
-        {"/a/b/c/./../../g", "/a/g"},             {"/a//..//b", "/b"},  {"/%2e%2e/a", "/%2e%2e/a"},
+        {"", "/"}, {"/", "/"}, {"//", "/"}, {"/a", "/a"}, {"/a/", "/a/"}, {"/a/b", "/a/b"},
+        {"/a//b", "/a/b"}, {"//a///b//", "/a/b/"}, {"/.", "/"}, {"/./", "/"}, {"/./a", "/a"},
+        {"/a/.", "/a/"}, {"/a/./b", "/a/b"}, {"/..", "/"}, {"/../", "/"}, {"/../a", "/a"},
+        {"/a/..", "/"}, {"/a/../", "/"}, {"/a/../b", "/b"}, {"/a/b/..", "/a/"},
+        {"/a/b/../", "/a/"}, {"/a/b/../c", "/a/c"}, {"/a/b/../../c", "/c"},
+        {"/a/../../../b", "/b"}, {"/...", "/..."}, {"/.a", "/.a"}, {"/a.", "/a."},
+        {"/..a/b..", "/..a/b.."}, {"/a/b/c/./../../g", "/a/g"}, {"/a//..//b", "/b"},
+        {"/%2e%2e/a", "/%2e%2e/a"},
     };
     size_t i;
     (void)state;
-    for (i = 0; i < COUNT(cases); i++) same(cases[i].path, "path", path_of(cases[i].path).p, cases[i].want);
+    for (i = 0; i < COUNT(cases); i++)
+        same(cases[i].path, "path", path_of(cases[i].path).p, cases[i].want);
 }
 
 static s3si_str query_of(s3si_str query) {
@@ -273,7 +289,8 @@ static void queries(void **state) {
     assert_str(query_of(STR("a=b=c==")), STR("a=b%3Dc%3D%3D"));
     /* decoded and encoded anew */
     assert_str(query_of(STR("prefix=a/b c&marker=%c3%a4")), STR("marker=%C3%A4&prefix=a%2Fb%20c"));
-    assert_str(query_of(STR("prefix=a%2fb%20c&marker=\xc3\xa4")), STR("marker=%C3%A4&prefix=a%2Fb%20c"));
+    assert_str(query_of(STR("prefix=a%2fb%20c&marker=\xc3\xa4")),
+               STR("marker=%C3%A4&prefix=a%2Fb%20c"));
     assert_str(query_of(STR("a=%7E%2D%41~-A")), STR("a=~-A~-A"));
     assert_str(query_of(STR("a=100%&b=%zz")), STR("a=100%25&b=%25zz"));
     /* the order is that of the encoded names: '%' stands before letters */
@@ -312,7 +329,7 @@ static void header_values(void **state) {
     assert_str(value_of(STR("\"a   b\"")), STR("\"a b\""));
 }
 
-/* Names are signed in lower case and in order; values of one name share its line in the order given. */
+/* Names are signed in lower case and in order; values of one name share its line as given. */
 static void headers_in_order(void **state) {
     signing s;
     (void)state;
@@ -357,8 +374,8 @@ static void everything_signed_counts(void **state) {
     }
 }
 
-/* Without memory there is no signature rather than a wrong one, and nothing leaks: the N-th allocation
- * fails, for every N until all goes well. */
+/* Without memory there is no signature rather than a wrong one, and nothing leaks: the N-th
+ * allocation fails, for every N until all goes well. */
 static void out_of_memory(void **state) {
     int fail_at, ok = 0;
     (void)state;

@@ -4,7 +4,7 @@
 #include "../../s3stream.h"
 #include "unit.h"
 
-/* ---- Slices ----------------------------------------------------------------------------------------- */
+/* ---- Slices ---------------------------------------------------------------------------------- */
 static void slices_compare_by_length_and_bytes(void **state) {
     (void)state;
     assert_true(s3si_str_eq(STR("a\0b"), STR("a\0b")));
@@ -25,7 +25,8 @@ static void names_compare_without_case(void **state) {
     assert_false(s3si_str_ieq(STR("etags"), STR("etag")));
     /* only letters have case: '[' is not '{', '@' is not '`', and no locale has a say */
     for (c = 0; c < 256; c++)
-        assert_int_equal((unsigned char)s3si_char_lower((char)c), c >= 'A' && c <= 'Z' ? c + 32 : c);
+        assert_int_equal((unsigned char)s3si_char_lower((char)c),
+                         c >= 'A' && c <= 'Z' ? c + 32 : c);
     assert_false(s3si_str_ieq(STR("[@"), STR("{`")));
 }
 
@@ -90,7 +91,7 @@ static void a_duplicate_is_the_caller_s_or_null(void **state) {
     assert_int_equal(heap.live, 0);
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------------- */
+/* ---- Numbers --------------------------------------------------------------------------------- */
 static void decimal_numbers(void **state) {
     static const struct {
         const char *text;
@@ -143,10 +144,11 @@ static void hexadecimal_numbers(void **state) {
     assert_true(s3si_str_hex64(guarded(STR("0000ffffffffffffffff")), &v));
     assert_true(v == UINT64_MAX);
     for (i = 0; i < COUNT(bad); i++)
-        if (s3si_str_hex64(guarded(s3si_str_of(bad[i])), &v)) fail_msg("\"%s\" is no number", bad[i]);
+        if (s3si_str_hex64(guarded(s3si_str_of(bad[i])), &v))
+            fail_msg("\"%s\" is no number", bad[i]);
 }
 
-/* ---- Buffers ---------------------------------------------------------------------------------------- */
+/* ---- Buffers --------------------------------------------------------------------------------- */
 static void a_buffer_grows_and_ends_with_a_nul(void **state) {
     unit_heap heap;
     s3si_buf b;
@@ -203,7 +205,7 @@ static void numbers_in_a_buffer(void **state) {
     s3si_buf_deinit(&b);
 }
 
-/* A growth that fails is remembered, what was there stays whole, and nothing is added behind the gap. */
+/* A growth that fails is remembered, what was there stays, and nothing is added behind the gap. */
 static void a_buffer_remembers_that_memory_ran_out(void **state) {
     int fail_at;
     (void)state;
@@ -249,7 +251,7 @@ static void a_buffer_refuses_sizes_that_overflow(void **state) {
     s3si_buf_deinit(&b);
 }
 
-/* ---- Encodings -------------------------------------------------------------------------------------- */
+/* ---- Encodings ------------------------------------------------------------------------------- */
 static s3si_str base64_of(s3si_str s) {
     s3si_str in = guarded(s);
     s3si_buf *out = unit_fresh();
@@ -293,7 +295,7 @@ static void base64(void **state) {
     assert_str(base64_of(STR("\0\0\xff")), STR("AAD/"));
 }
 
-/* RFC 3986 section 2.3 names the unreserved characters; every other byte is encoded in upper case. */
+/* RFC 3986 section 2.3 names the unreserved characters; other bytes are encoded in upper case. */
 static void percent_encoding(void **state) {
     static const char unreserved[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
@@ -309,7 +311,8 @@ static void percent_encoding(void **state) {
         assert_str(percent_of(s3si_str_make(&one, 1), 1), s3si_str_of(want));
     }
     /* a key is never normalised and never taken for encoded already */
-    assert_str(percent_of(STR("/a//b/../c d+e%20\xc3\xa4"), 1), STR("/a//b/../c%20d%2Be%2520%C3%A4"));
+    assert_str(percent_of(STR("/a//b/../c d+e%20\xc3\xa4"), 1),
+               STR("/a//b/../c%20d%2Be%2520%C3%A4"));
 }
 
 static void percent_decoding(void **state) {
@@ -334,9 +337,9 @@ static void percent_decoding(void **state) {
     assert_str(percent_from(s3si_str_make(encoded, once.n)), s3si_str_make(all, sizeof all));
 }
 
-/* ---- Dates ------------------------------------------------------------------------------------------ */
-/* Known instants: 2015-08-30 is the signing suite's, 1994-11-06 RFC 9110's, the others are calendar edges
- * as `date -u -d @N` of GNU coreutils has them. */
+/* ---- Dates ----------------------------------------------------------------------------------- */
+/* Known instants: 2015-08-30 is the signing suite's, 1994-11-06 RFC 9110's, the others are
+ * calendar edges as `date -u -d @N` of GNU coreutils has them. */
 static const struct {
     int64_t seconds;
     const char *amz, *http;
@@ -376,7 +379,7 @@ static void dates_are_read(void **state) {
     }
 }
 
-/* Against the C library's own calendar, day by day from 1890 to 2250 and second by second over one. */
+/* Against the C library's own calendar, from 1890 to 2250 in steps of a day, an hour, a second. */
 static void dates_agree_with_the_c_library(void **state) {
     int64_t t, day = 86400;
     (void)state;
@@ -418,7 +421,8 @@ static void what_is_no_http_date(void **state) {
     size_t i, n;
     (void)state;
     for (i = 0; i < COUNT(bad); i++)
-        if (s3si_date_parse_http(guarded(s3si_str_of(bad[i])), &t)) fail_msg("\"%s\" is no date", bad[i]);
+        if (s3si_date_parse_http(guarded(s3si_str_of(bad[i])), &t))
+            fail_msg("\"%s\" is no date", bad[i]);
     for (n = 0; n < strlen(dates[0].http); n++)
         assert_false(s3si_date_parse_http(guarded(s3si_str_make(dates[0].http, n)), &t));
 }

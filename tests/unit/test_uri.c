@@ -14,7 +14,7 @@ static s3si_uri parsed(s3si_str s) {
     return u;
 }
 
-/* ---- s3:// ------------------------------------------------------------------------------------------- */
+/* ---- s3:// ----------------------------------------------------------------------------------- */
 static void buckets_and_keys(void **state) {
     static const struct {
         const char *uri, *bucket, *key;
@@ -26,7 +26,7 @@ static void buckets_and_keys(void **state) {
         {"s3://", "", ""},
         {"s3://my.bucket-1_x/k", "my.bucket-1_x", "k"},
         {"s3://UPPER/Key", "UPPER", "Key"},
-        /* a key is literal: never decoded, never normalised, and no fragment or query is cut off it */
+        /* a key is literal: never decoded, never normalised, no fragment or query cut off */
         {"s3://b//k", "b", "/k"},
         {"s3://b/a//b/../c/.", "b", "a//b/../c/."},
         {"s3://b/100%", "b", "100%"},
@@ -45,7 +45,7 @@ static void buckets_and_keys(void **state) {
     }
 }
 
-/* ---- http(s):// and endpoints ------------------------------------------------------------------------ */
+/* ---- http(s):// and endpoints ---------------------------------------------------------------- */
 static const struct {
     const char *uri;
     int tls;
@@ -90,7 +90,7 @@ static void a_url_without_a_path_asks_for_the_root(void **state) {
     assert_str(parsed(STR("http://[::1]")).path, STR("/"));
 }
 
-/* ... also before a query, or the URL is refused: what is sent as a request target begins with '/'. */
+/* ... also before a query, or the URL is refused: a request target begins with '/'. */
 static void a_request_target_begins_with_a_slash(void **state) {
     s3si_uri u;
     const char *why = NULL;
@@ -164,7 +164,8 @@ static void what_is_no_uri(void **state) {
     (void)state;
     for (i = 0; i < COUNT(bad); i++) {
         const char *why = NULL;
-        if (s3si_uri_parse(guarded(s3si_str_of(bad[i])), &u, &why)) fail_msg("\"%s\" was accepted", bad[i]);
+        if (s3si_uri_parse(guarded(s3si_str_of(bad[i])), &u, &why))
+            fail_msg("\"%s\" was accepted", bad[i]);
         assert_non_null(why);
         assert_true(strlen(why) > 5);
     }
@@ -221,7 +222,7 @@ static void endpoints(void **state) {
     assert_false(s3si_uri_authority(guarded(STR("s3://b")), &u, &why));
 }
 
-/* ---- Origins ------------------------------------------------------------------------------------------ */
+/* ---- Origins --------------------------------------------------------------------------------- */
 static s3si_origin origin(const char *host, const char *port, int tls) {
     s3si_origin o;
     s3si_origin_set(&o, s3si_str_of(host), s3si_str_of(port), tls);
@@ -263,7 +264,8 @@ static void the_same_origin(void **state) {
 
 /* Whatever number of digits a port was written with, the origin has the port. */
 static void ports_are_kept(void **state) {
-    static const char *const uris[] = {"http://h:1/", "http://h:65535/", "http://h:00080/", "http://h:0000000081/"};
+    static const char *const uris[] = {"http://h:1/", "http://h:65535/", "http://h:00080/",
+                                       "http://h:0000000081/"};
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(uris); i++) {
@@ -271,10 +273,12 @@ static void ports_are_kept(void **state) {
         s3si_origin o;
         const char *why;
         uint64_t was, is;
-        if (!s3si_uri_parse(s3si_str_of(uris[i]), &u, &why)) continue; /* refusing one is right, too */
+        if (!s3si_uri_parse(s3si_str_of(uris[i]), &u, &why))
+            continue; /* refusing one is right, too */
         s3si_origin_set(&o, u.host, u.port, u.tls);
         assert_true(s3si_str_u64(u.port, &was));
-        if (!s3si_str_u64(s3si_str_of(o.port), &is) || is != was) fail_msg("%s lost its port", uris[i]);
+        if (!s3si_str_u64(s3si_str_of(o.port), &is) || is != was)
+            fail_msg("%s lost its port", uris[i]);
     }
 }
 
@@ -292,7 +296,8 @@ static void within_a_domain(void **state) {
 }
 
 static void addresses(void **state) {
-    static const char *const yes[] = {"127.0.0.1", "10.0.0.255", "::1", "fe80::1", "fd00:ec2::23", "::ffff:1.2.3.4"};
+    static const char *const yes[] = {"127.0.0.1", "10.0.0.255",   "::1",
+                                      "fe80::1",   "fd00:ec2::23", "::ffff:1.2.3.4"};
     static const char *const no[] = {"host", "1.2.3.example", "a1.2.3.4", "localhost", "1-2.3"};
     size_t i;
     (void)state;
@@ -301,8 +306,10 @@ static void addresses(void **state) {
 }
 
 static void buckets_in_host_names(void **state) {
-    static const char *const no[] = {"ab", "a", "", "Bucket", "a_b", "my bucket", "b\xc3\xa4r",
-                                     "a234567890123456789012345678901234567890123456789012345678901234"};
+    static const char *const no[] = {
+        "ab", "a", "", "Bucket", "a_b", "my bucket", "b\xc3\xa4r",
+        "a234567890123456789012345678901234567890123456789012345678901234",
+    };
     s3si_str aws = STR("s3.amazonaws.com");
     size_t i;
     int tls;
@@ -312,7 +319,8 @@ static void buckets_in_host_names(void **state) {
         assert_true(s3si_uri_virtual_ok(STR("my-bucket-01"), aws, tls));
         assert_true(s3si_uri_virtual_ok(
             STR("a23456789012345678901234567890123456789012345678901234567890123"), aws, tls));
-        for (i = 0; i < COUNT(no); i++) assert_false(s3si_uri_virtual_ok(s3si_str_of(no[i]), aws, tls));
+        for (i = 0; i < COUNT(no); i++)
+            assert_false(s3si_uri_virtual_ok(s3si_str_of(no[i]), aws, tls));
         assert_false(s3si_uri_virtual_ok(STR("abc"), STR("127.0.0.1"), tls));
         assert_false(s3si_uri_virtual_ok(STR("abc"), STR("::1"), tls));
     }

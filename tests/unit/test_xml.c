@@ -60,19 +60,21 @@ static void what_cannot_go_on(void **state) {
     }
 }
 
-/* ---- Answers of S3 -------------------------------------------------------------------------------------
+/* ---- Answers of S3 ------------------------------------------------------------------------------
  * Shortened from the API reference's samples of GetObject's error, ListObjectsV2 and
  * CompleteMultipartUpload. */
 static const char error_answer[] =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-    "<Error>\n  <Code>NoSuchKey</Code>\n  <Message>The resource you requested does not exist</Message>\n"
+    "<Error>\n  <Code>NoSuchKey</Code>\n"
+    "  <Message>The resource you requested does not exist</Message>\n"
     "  <Resource>/mybucket/my&amp;photo.jpg</Resource>\n  <RequestId>4442587FB7D0A2F9</RequestId>\n"
     "  <Empty/><Hollow></Hollow>\n</Error>";
 
 static const char list_answer[] =
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
     "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>bucket</Name>"
-    "<IsTruncated>true</IsTruncated><NextContinuationToken>1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J</NextContinuationToken>"
+    "<IsTruncated>true</IsTruncated>"
+    "<NextContinuationToken>1ueGcxLPRx1Tr/XYExHnhbYLgveDs2J</NextContinuationToken>"
     "<Contents><Key>a%20b.txt</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified>"
     "<ETag>&quot;fba9dede5f27731c9771645a39863328&quot;</ETag><Size>434234</Size></Contents>"
     "<Contents><Key>c</Key><Size>0</Size></Contents>"
@@ -116,8 +118,8 @@ static void an_element_that_breaks_off_is_not_found(void **state) {
     assert_false(s3si_xml_find(guarded(STR("<html><body>Bad Gateway")), "Code", &text));
 }
 
-/* Cut at any byte, an answer is seen as its beginning: the same events, then text cut short, the end or an
- * error. */
+/* Cut at any byte, an answer is seen as its beginning: the same events, then text cut short, the
+ * end or an error. */
 static void answers_cut_at_every_byte(void **state) {
     static const char *const answers[] = {error_answer, list_answer};
     size_t i, n;
@@ -138,7 +140,7 @@ static void answers_cut_at_every_byte(void **state) {
     }
 }
 
-/* ---- Text -------------------------------------------------------------------------------------------- */
+/* ---- Text ------------------------------------------------------------------------------------ */
 static s3si_str decoded(s3si_str s) {
     s3si_buf *out = unit_fresh();
     s3si_xml_decode(out, guarded(s));
@@ -158,13 +160,15 @@ static void entities(void **state) {
 }
 
 static void what_is_no_entity_stays(void **state) {
-    static const char *const same[] = {"&",      "&&",         "a & b",   "&amp",   "&nbsp;",  "&#;",
-                                       "&#x;",   "&#xg;",      "&#-1;",   "&#0;",   "&#x0;",   "&#x110000;",
-                                       "&#1",    "&#x41",      "& amp;",  "&AMP;",  "&;",      "&#",
-                                       "&#x",    "&#4294967361;", "&#18446744073709551681;"};
+    static const char *const same[] = {
+        "&", "&&", "a & b", "&amp", "&nbsp;", "&#;", "&#x;", "&#xg;", "&#-1;", "&#0;", "&#x0;",
+        "&#x110000;", "&#1", "&#x41", "& amp;", "&AMP;", "&;", "&#", "&#x", "&#4294967361;",
+        "&#18446744073709551681;",
+    };
     size_t i;
     (void)state;
-    for (i = 0; i < COUNT(same); i++) assert_str(decoded(s3si_str_of(same[i])), s3si_str_of(same[i]));
+    for (i = 0; i < COUNT(same); i++)
+        assert_str(decoded(s3si_str_of(same[i])), s3si_str_of(same[i]));
     assert_str(decoded(STR("&&amp;&")), STR("&&&"));
 }
 

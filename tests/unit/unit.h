@@ -19,8 +19,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* ---- Slices ----------------------------------------------------------------------------------------
- * STR("a\0b") keeps the NUL. A guarded slice ends at an unreadable page and lives until the next one. */
+/* ---- Slices -------------------------------------------------------------------------------------
+ * STR("a\0b") keeps the NUL. A guarded slice ends at an unreadable page and lives until the next
+ * one. */
 #define STR(literal) s3si_str_make("" literal, sizeof(literal) - 1)
 
 static s3si_str guarded(s3si_str s) { return s3si_str_make(guard_copy(s.p, s.n), s.n); }
@@ -51,7 +52,7 @@ static int unit_within(s3si_str s, s3si_str text) {
     return s.p >= text.p && s.p + s.n <= text.p + text.n;
 }
 
-/* ---- A heap that counts and can fail ------------------------------------------------------------------
+/* ---- A heap that counts and can fail ------------------------------------------------------------
  * The fault loop of a test: fail the first allocation, then the second, until all goes well. */
 typedef struct unit_heap {
     s3si_mem mem;
@@ -85,7 +86,7 @@ static void unit_heap_init(unit_heap *heap, int fail_at) {
     heap->mem.user = heap;
 }
 
-/* ---- A buffer to write into -----------------------------------------------------------------------------
+/* ---- A buffer to write into ---------------------------------------------------------------------
  * Emptied by the next unit_fresh(); what was written lives until then. */
 static s3si_buf *unit_fresh(void) {
     static unit_heap heap;
@@ -98,7 +99,7 @@ static s3si_buf *unit_fresh(void) {
     return &buf;
 }
 
-/* ---- Numbers that look random and are the same in every run --------------------------------------- */
+/* ---- Numbers that look random and are the same in every run ---------------------------------- */
 static uint64_t unit_random(uint64_t *state) { /* xorshift64*, Vigna 2016 */
     *state ^= *state >> 12;
     *state ^= *state << 25;
