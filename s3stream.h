@@ -4934,6 +4934,7 @@ typedef struct s3si_engine {
     s3si_mutex lock;
     s3si_loop *loops[S3SI_ENGINE_LOOPS];
     int loop_count;
+    size_t loop_fill; /* exchanges on a loop before the next one is used: decryption wants all cores */
     int connections;
     s3si_budget budget;
     s3si_policy policy;
@@ -5077,11 +5078,13 @@ static void s3si_loop_wake_locked(s3si_loop *l) {
 #endif
 }
 
-/* Gives an exchange to the loop with the least to do. Lock held. 0: no thread could be started. */
+/* Gives an exchange to the first loop with room, or to the one with the least to do: a loop serves a few
+ * plain connections at the speed of a core, and every thread more costs switches between them. Lock
+ * held. 0: no thread could be started. */
 static int s3si_engine_submit_locked(s3si_engine *e, s3si_exchange *x) {
     s3si_loop *l = e->loops[0];
     int i;
-    for (i = 1; i < e->loop_count; i++)
+    for (i = 1; i < e->loop_count && l->shared.load >= e->loop_fill; i++)
         if (e->loops[i]->shared.load < l->shared.load) l = e->loops[i];
 #if S3SI_THREADS
     if (!l->shared.started && !s3si_thread_start(&l->thread, s3si_loop_main, l, 0)) {
@@ -5331,7 +5334,7 @@ enum { S3SI_FETCH_PEERS = 8, S3SI_FETCH_AHEAD = 3 };
 enum { S3SI_WAIT_NONE = 0, S3SI_WAIT_BYTES, S3SI_WAIT_ANY };
 /* A consumer that was served less than so long ago is woken for a worthwhile piece only: each
  * wake-up costs two context switches. It looks by itself when the time is over. */
-enum { S3SI_FETCH_PIECE = 512 * 1024 };
+enum { S3SI_FETCH_PIECE = 1024 * 1024 };
 static const int64_t s3si_fetch_piece_us = 5000;
 static const int64_t s3si_fetch_hedge_min_us = 50000;
 
@@ -7143,6 +7146,7 @@ static s3s_result s3si_public_engine(s3s_client *c, const s3s_config *config, s3
     e->budget.tokens = S3SI_BUDGET_TOKENS;
     e->budget.limit = e->budget.limit_max = e->connections;
     e->pump_locked = s3si_engine_pump_locked;
+    e->loop_fill = (c->service.endpoint ? c->service.parsed.tls : 1) ? 1 : 4;
     for (i = 0; i < threads; i++) {
         e->loops[i] =
             s3si_loop_create(e, c->service.tls, s3si_public_ms(config->idle_timeout_ms, 4000),

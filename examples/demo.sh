@@ -38,39 +38,39 @@ seconds() { echo "$1 $(now)" | awk '{ printf "%.1f s", $2 - $1 }'; } # START
 
 # Lines of every length, the same ones on every machine: most are short, one in 50 has up to 4 KB, one
 # in 20,000 up to 256 KB, some are empty.
-make_text() { # MEGABYTES
-    LC_ALL=C awk -v bytes="$1"e6 '
-        function random(n) { seed = seed * 16807 % 2147483647; return seed % n }
-        BEGIN {
-            seed = 42
-            for (i = 0; i < 4096; i++) text = text substr("the quick brown fox, 0123456789;", random(32) + 1, 1)
-            while (length(text) < 600000) text = text text
-            while (written < bytes) {
-                kind = random(20000)
-                n = random(kind == 0 ? 256000 : kind < 400 ? 4000 : 200)
-                print substr(text, random(300000) + 1, n)
-                written += n + 1
-            }
-        }'
-}
+text='
+    function random(n) { seed = seed * 16807 % 2147483647; return seed % n }
+    BEGIN {
+        seed = 42
+        words = "the quick brown fox, 0123456789;"
+        for (i = 0; i < 4096; i++) text = text substr(words, random(32) + 1, 1)
+        while (length(text) < 600000) text = text text
+        while (written < bytes) {
+            kind = random(20000)
+            n = random(kind == 0 ? 256000 : kind < 400 ? 4000 : 200)
+            print substr(text, random(300000) + 1, n)
+            written += n + 1
+        }
+    }'
 
 ${MAKE:-make} -s build/s3stream build/s3serve
 
 start=$(now)
 mkdir -p "$work/data/demo"
-run make_text $megabytes >"$work/data/demo/text.txt"
+run env LC_ALL=C awk -v bytes=${megabytes}000000 "$text" >"$work/data/demo/text.txt"
 echo "a text of $(wc -c <"$work/data/demo/text.txt") bytes, made in $(seconds "$start")"
 
 # The server and the client share a key, so every request is signed and verified.
 export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-secret AWS_REGION=us-east-1
 unset AWS_SESSION_TOKEN
-build/s3serve "$work/data" --port 0 --access-key demo --secret-key demo-secret >"$work/server" &
+build/s3serve "$work/data" --port 0 --access-key demo --secret-key demo-secret \
+    >"$work/server" 2>"$work/server.err" &
 server=$!
 tries=0
 until grep -q listening "$work/server"; do
     tries=$((tries + 1))
     if [ $tries -gt 100 ] || ! kill -0 $server 2>/dev/null; then
-        echo "demo: s3serve does not start" >&2
+        echo "demo: s3serve does not start: $(cat "$work/server.err")" >&2
         exit 1
     fi
     sleep 0.1
@@ -84,10 +84,13 @@ run "$@" >"$work/counts"
 elapsed=$(seconds "$start")
 
 awk -v file="$(wc -l <"$work/data/demo/text.txt")" -v shards=$shards -v elapsed="$elapsed" '
-    { printf "%-8s %10d\n", "shard " NR - 1, $1; sum += $1 }
+    function row(name, lines) { printf "%8s %10s\n", name, lines }
+    BEGIN { row("shard", "lines") }
+    { row(NR - 1, $1); sum += $1 }
     END {
-        match_ = sum == file && NR == shards
-        printf "%-8s %10d\n%-8s %10d   %s\n", "sum", sum, "file", file, match_ ? "match" : "MISMATCH"
-        print shards " shards in " elapsed
-        exit !match_
+        equal = sum == file && NR == shards
+        row("sum", sum)
+        row("file", file)
+        print (equal ? "match" : "MISMATCH") ", " shards " shards in " elapsed
+        exit !equal
     }' "$work/counts"

@@ -2,11 +2,12 @@
  *
  *     s3serve DIR [OPTION]...        serves the files of DIR; `s3serve --help` has all options
  *
- * The directories in DIR are buckets, the files below them objects. It answers GET, HEAD, PUT and DELETE
- * of objects (ranges, conditions), lists, makes and removes buckets, verifies SigV4 when it has a key, and
- * does wrong what it is told to: --fault makes it cut, stall, lie about lengths, and so on, on the first,
- * the n-th or every matching request. It is no server for production: one thread a connection, no TLS, no
- * users, no replication, and what it remembers of objects beyond their bytes ends with the process.
+ * The directories in DIR are buckets, the files below them objects. It answers GET, HEAD, PUT and
+ * DELETE of objects (ranges, conditions), lists, makes and removes buckets, verifies SigV4 when it
+ * has a key, and does wrong what it is told to: --fault makes it cut, stall, lie about lengths, and
+ * so on, on the first, the n-th or every matching request. It is no server for production: one
+ * thread a connection, no TLS, no users, no replication, and what it remembers of objects beyond
+ * their bytes ends with the process.
  *
  * Contents: >>base >>faults >>connection >>request >>store >>memory >>answer >>body >>auth >>object
  *           >>listing >>dispatch >>options
@@ -16,7 +17,6 @@
 
 #include <dirent.h>
 #if defined(__linux__)
-#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #endif
@@ -29,13 +29,13 @@
 #endif
 
 /* >>base
- * The server's settings and what its threads share. `serve.shared` is under serve.lock; names in the
- * file system change under serve.names; all else is written before the first connection. */
+ * The server's settings and what its threads share. `serve.shared` is under serve.lock; names in
+ * the file system change under serve.names; all else is written before the first connection. */
 enum {
     SERVE_HEAD_MAX = 64 * 1024,       /* a request's head */
     SERVE_BLOCK = 64 * 1024,          /* bytes moved at once where they pass through memory */
     SERVE_PIECE = 4 * 1024 * 1024,    /* bytes asked of one sendfile() */
-    SERVE_DRAIN_MAX = 1024 * 1024,    /* an unread request body up to this is read, to keep the connection */
+    SERVE_DRAIN_MAX = 1024 * 1024,    /* an unread body up to this is read to keep the connection */
     SERVE_KEY_MAX = 1024,
     SERVE_SKEW_MAX = 15 * 60,
     SERVE_FAULTS_MAX = 256,
@@ -96,11 +96,12 @@ static void serve_log(s3si_buf *line) {
 }
 
 /* >>faults
- * The one table of what can go wrong on purpose: parser, --help and statistics are made from it. `on`
- * says which requests a kind can befall: '*' all, 'o' GET and HEAD of an object, 'r' those with a Range,
- * 'p' PUT of an object, 'b' requests with a body, 'l' listings, 'c' connections. Only those are counted
- * by @WHEN. In `arg`, words divided by '|' are the choices; else up to two parts divided by '/', the
- * second optional in brackets: TEXT-like parts are URL and REGION, all others numbers. */
+ * The one table of what can go wrong on purpose: parser, --help and statistics are made from it.
+ * `on` says which requests a kind can befall: '*' all, 'o' GET and HEAD of an object, 'r' those
+ * with a Range, 'p' PUT of an object, 'b' requests with a body, 'l' listings, 'c' connections. Only
+ * those are counted by @WHEN. In `arg`, words divided by '|' are the choices; else up to two parts
+ * divided by '/', the second optional in brackets: TEXT-like parts are URL and REGION, all others
+ * numbers. */
 #define FAULT_KINDS(X) \
     X(CUT, "cut", "K", '*', "FIN after K body bytes") \
     X(RESET, "reset", "K", '*', "RST after K body bytes") \
@@ -119,7 +120,7 @@ static void serve_log(s3si_buf *line) {
     X(IGNORE_RANGE, "ignore-range", "", 'r', "200 with the whole object") \
     X(WRONG_RANGE, "wrong-range", "shift|short|long|total|missing|garbage", 'r', \
       "206 with another range, another total, or a useless Content-Range") \
-    X(NO_LENGTH, "no-length", "", '*', "neither Content-Length nor chunks: until the connection ends") \
+    X(NO_LENGTH, "no-length", "", '*', "neither Content-Length nor chunks: until it closes") \
     X(CHUNKED, "chunked", "", '*', "chunks, with extensions and trailers") \
     X(CHUNKED_BAD, "chunked-bad", "", '*', "a chunk size that is no number, midway") \
     X(CHUNKED_HUGE, "chunked-huge", "", '*', "a chunk size of more than 64 bits, midway") \
@@ -139,7 +140,7 @@ static void serve_log(s3si_buf *line) {
     X(HEAD_MANY, "head-many", "", '*', "1000 header lines") \
     X(HEAD_GARBAGE, "head-garbage", "", '*', "bytes that are not HTTP instead of an answer") \
     X(HEAD_SLOW, "head-slow", "MS", '*', "one byte of the head every MS") \
-    X(REDIRECT, "redirect", "CODE/URL", '*', "Location: URL, with path and query when it has none") \
+    X(REDIRECT, "redirect", "CODE/URL", '*', "Location: URL, and path and query if it has none") \
     X(WRONG_REGION, "wrong-region", "REGION[/CODE]", '*', \
       "301 (or 307 or 400) until the request is signed for REGION") \
     X(SKEW, "skew", "[-]SECONDS", '*', "the server's clock is wrong by SECONDS") \
@@ -266,7 +267,8 @@ static int fault_parse_when(fault *f, s3si_str s) {
 static int fault_parse_filter(fault *f, s3si_str s) {
     s3si_str value, name = s3si_str_cut(s, '=', &value);
     if (s3si_str_is(s, "range")) return f->range = 1;
-    if (s3si_str_is(name, "method")) return value.n && s3si_str_copy(value, f->method, sizeof f->method);
+    if (s3si_str_is(name, "method"))
+        return value.n && s3si_str_copy(value, f->method, sizeof f->method);
     if (s3si_str_is(name, "key")) return value.n && s3si_str_copy(value, f->key, sizeof f->key);
     if (!s3si_str_is(name, "from")) return 0;
     f->from = 1;
@@ -317,12 +319,12 @@ static int fault_due_locked(fault *f) {
 }
 
 /* >>connection
- * A blocking socket with its thread. A failed send or an end of input sets `dead`; what follows then does
- * nothing, so nobody has to look at each result. */
+ * A blocking socket with its thread. A failed send or an end of input sets `dead`; what follows
+ * then does nothing, so nobody has to look at each result. */
 typedef struct conn {
     int fd;
     uint64_t id;
-    int dead;
+    int dead, impatient;   /* impatient: a send timeout is set */
     int64_t paid_us;       /* when the bytes sent so far are paid for, at the rate */
     size_t have, used;     /* received bytes in `in`, and how many of them are done with */
     char in[SERVE_HEAD_MAX + 4096];
@@ -358,10 +360,11 @@ static int conn_receive(conn *c) {
 /* Waits, at most us (for ever when negative), for the client to go away: 1 when it did. */
 static int conn_gone(conn *c, int64_t us) {
     struct pollfd p;
+    int ms = us < 0 ? -1 : us > 1000000000000 ? 1000000000 : (int)(us / 1000);
     p.fd = c->fd;
     p.events = POLLRDHUP;
     p.revents = 0;
-    while (poll(&p, 1, us < 0 ? -1 : us > 1000000000000 ? 1000000000 : (int)(us / 1000)) < 0 && errno == EINTR) continue;
+    while (poll(&p, 1, ms) < 0 && errno == EINTR) continue;
     return p.revents != 0;
 }
 
@@ -379,9 +382,9 @@ static int conn_readable(conn *c, int64_t us) {
 /* Ends the connection with RST, once what was sent before has arrived. */
 static void conn_reset(conn *c) {
     struct linger hard;
-#if defined(SIOCOUTQ)
+#if defined(TIOCOUTQ)
     int i, queued = 0;
-    for (i = 0; i < 1000 && ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0; i++)
+    for (i = 0; i < 1000 && ioctl(c->fd, TIOCOUTQ, &queued) == 0 && queued > 0; i++)
         serve_sleep_us(1000);
 #endif
     hard.l_onoff = 1;
@@ -413,8 +416,8 @@ static void conn_pay(conn *c, uint64_t bytes) {
 }
 
 /* >>request
- * A parsed request, what the answer needs, and what the log will say. Slices point into conn.in until the
- * body is read, so the head is copied first. */
+ * A parsed request, what the answer needs, and what the log will say. Slices point into conn.in
+ * until the body is read, so the head is copied first. */
 enum { BODY_NONE = 0, BODY_LENGTH, BODY_CHUNKED };
 typedef struct request {
     conn *c;
@@ -464,7 +467,7 @@ static int request_param(const request *q, const char *name, s3si_buf *out) {
     return there;
 }
 
-static int request_is(const request *q, const char *method) { return s3si_str_is(q->method, method); }
+static int request_is(const request *q, const char *name) { return s3si_str_is(q->method, name); }
 static int request_is_head(const request *q) { return request_is(q, "HEAD"); }
 
 /* The length of a whole head at the front of (p, n), 0 when more is needed. */
@@ -571,14 +574,17 @@ static void request_deinit(request *q) {
     s3si_buf_deinit(&q->key);
 }
 
-/* The next bytes of the request's body, within conn.in; 0 at its end, or when it broke off (body_bad). */
+static void request_continue(request *q) {
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    conn_send(q->c, go_on, sizeof go_on - 1);
+}
+
+/* The next bytes of the request's body, within conn.in; 0 at its end, or when it broke off
+ * (body_bad). */
 static int request_body(request *q, s3si_str *data) {
     conn *c = q->c;
     s3si_str v;
-    if (!q->continued && q->framing && request_header(q, "expect", &v)) {
-        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        conn_send(c, go_on, sizeof go_on - 1);
-    }
+    if (!q->continued && q->framing && request_header(q, "expect", &v)) request_continue(q);
     q->continued = 1;
     for (;;) {
         if (q->framing == BODY_NONE || (q->framing == BODY_LENGTH && !q->left)) return 0;
@@ -610,16 +616,18 @@ static void request_drain(request *q) {
 }
 
 /* >>store
- * Keys to file names and back. An ordinary key is its own path below the bucket. A key that cannot be a
- * path (empty, "." or ".." components, control characters, more than 255 bytes a component), or that is in
- * the way of another ("a" beside "a/b"), lies flat: below BUCKET/.s3serve, percent-encoded whole, in pieces
- * of 250 characters that begin with '=' and, but for the last, end with '+'. Neither occurs in the
- * encoding, so the mapping can be read backwards, and no key leads out of its bucket. */
+ * Keys to file names and back. An ordinary key is its own path below the bucket. A key that cannot
+ * be a path (empty, "." or ".." components, control characters, more than 255 bytes a component),
+ * or that is in the way of another ("a" beside "a/b"), lies flat: below BUCKET/.s3serve,
+ * percent-encoded whole, in pieces of 250 characters that begin with '=' and, but for the last, end
+ * with '+'. Neither occurs in the encoding, so the mapping can be read backwards, and no key leads
+ * out of its bucket. */
 #define STORE_OWN ".s3serve"
 enum { STORE_PIECE = 240 };
 
 static int store_bucket_ok(s3si_str b) {
-    return b.n && b.n < 256 && b.p[0] != '.' && s3si_str_find(b, '/') == b.n && s3si_str_find(b, 0) == b.n;
+    return b.n && b.n < 256 && b.p[0] != '.' && s3si_str_find(b, '/') == b.n &&
+           s3si_str_find(b, 0) == b.n;
 }
 
 static void store_bucket_path(s3si_buf *out, s3si_str bucket) {
@@ -650,7 +658,8 @@ static int store_is_plain(s3si_str key) {
     component = s3si_str_cut(key, '/', &rest);
     if (s3si_str_is(component, STORE_OWN)) return 0;
     for (;; component = s3si_str_cut(rest, '/', &rest)) {
-        if (!component.n || component.n > 255 || s3si_str_is(component, ".") || s3si_str_is(component, ".."))
+        if (!component.n || component.n > 255 || s3si_str_is(component, ".") ||
+            s3si_str_is(component, ".."))
             return 0;
         if (!rest.n) return 1;
     }
@@ -767,17 +776,17 @@ static void store_remove(s3si_str bucket, s3si_str key) {
     s3si_buf_deinit(&path);
 }
 
-/* All keys of a bucket that begin with a prefix, in byte order. Directories wait in a list of their own,
- * NUL-ended, instead of in a recursion. */
+/* All keys of a bucket that begin with a prefix, in byte order. Directories wait in a list of their
+ * own, NUL-ended, instead of in a recursion. */
 typedef struct store_keys {
-    s3si_buf text, found; /* the bytes; the keys as s3si_str, whose p is an offset until all are known */
+    s3si_buf text, found; /* the bytes; the keys, as offsets in `text` until all are known */
     s3si_buf dirs;
     s3si_str prefix;
 } store_keys;
 
 static void store_keys_add(store_keys *k, s3si_str key) {
     struct { size_t at, n; } e;
-    if (key.n < k->prefix.n || (k->prefix.n && memcmp(key.p, k->prefix.p, k->prefix.n) != 0)) return;
+    if (!s3si_str_eq(str_head(key, k->prefix.n), k->prefix)) return;
     e.at = k->text.n;
     e.n = key.n;
     s3si_buf_add(&k->text, key);
@@ -857,7 +866,8 @@ static size_t store_keys_collect(store_keys *k, s3si_str bucket, s3si_str prefix
     }
     s3si_buf_deinit(&scratch);
     s3si_buf_deinit(&dir);
-    if (!s3si_buf_ok(&k->text) || !s3si_buf_ok(&k->found) || !s3si_buf_ok(&k->dirs)) return SIZE_MAX;
+    if (!s3si_buf_ok(&k->text) || !s3si_buf_ok(&k->found) || !s3si_buf_ok(&k->dirs))
+        return SIZE_MAX;
     n = k->found.n / sizeof(s3si_str);
     *list = (s3si_str *)(void *)k->found.p;
     for (i = 0; i < n; i++) {
@@ -876,8 +886,8 @@ static void store_keys_deinit(store_keys *k) {
 }
 
 /* >>memory
- * What a file cannot hold: an object's MD5, and the Content-Type and x-amz-meta-* it was put with. Kept
- * for as long as the file's size and time are what they were. */
+ * What a file cannot hold: an object's MD5, and the Content-Type and x-amz-meta-* it was put with.
+ * Kept for as long as the file's size and time are what they were. */
 typedef struct memory {
     struct memory *next;
     char *name, *head; /* "bucket/key"; header lines */
@@ -895,7 +905,8 @@ static size_t memory_slot(s3si_str name) {
 
 static memory **memory_find_locked(s3si_str name) {
     memory **at = &serve.shared.memory[memory_slot(name)];
-    while (*at && !s3si_str_eq(s3si_str_make((*at)->name, (*at)->name_len), name)) at = &(*at)->next;
+    while (*at && !s3si_str_eq(s3si_str_make((*at)->name, (*at)->name_len), name))
+        at = &(*at)->next;
     return at;
 }
 
@@ -926,7 +937,22 @@ static void memory_set(s3si_str name, const s3si_file_info *info, const char *md
     s3si_mutex_unlock(&serve.lock);
 }
 
-/* 1 with the MD5 (33 bytes), and the header lines appended to *head, when the file is still the same. */
+static void memory_drop(s3si_str name) {
+    memory **at, *m;
+    s3si_mutex_lock(&serve.lock);
+    at = memory_find_locked(name);
+    m = *at;
+    if (m) {
+        *at = m->next;
+        s3si_mem_free(&serve.mem, m->name);
+        s3si_mem_free(&serve.mem, m->head);
+        s3si_mem_free(&serve.mem, m);
+    }
+    s3si_mutex_unlock(&serve.lock);
+}
+
+/* 1 with the MD5 (33 bytes), and the header lines appended to *head, when the file is still the
+ * same. */
 static int memory_get(s3si_str name, const s3si_file_info *info, char *md5, s3si_buf *head) {
     const memory *m;
     int same;
@@ -943,8 +969,8 @@ static int memory_get(s3si_str name, const s3si_file_info *info, char *md5, s3si
 }
 
 /* >>answer
- * An answer is a status, header lines, and a body that is either a document in memory or a part of a file.
- * Everything that can be said wrongly about a body is said in answer_framing. */
+ * An answer is a status, header lines, and a body that is either a document in memory or a part of
+ * a file. Everything that can be said wrongly about a body is said in answer_framing. */
 typedef struct answer {
     int status;
     s3si_buf head, text;
@@ -978,7 +1004,8 @@ static void answer_header(answer *a, const char *name, s3si_str value) {
     s3si_http_add_header(&a->head, s3si_str_of(name), value);
 }
 
-/* Text in XML. Control characters are written as references, as S3 does, though XML 1.0 has no such. */
+/* Text in XML. Control characters are written as references, as S3 does, though XML 1.0 has no
+ * such. */
 static void xml_text(s3si_buf *out, s3si_str s) {
     size_t i;
     for (i = 0; i < s.n; i++) {
@@ -1021,9 +1048,10 @@ static const struct answer_code {
                             "implemented."},
     {503, "SlowDown", "Please reduce your request rate."}};
 
-/* An S3 error document. code and message NULL: those that fit the status; more: further elements. */
-static void answer_error(const request *q, answer *a, int status, const char *code, const char *message,
-                         s3si_str more) {
+/* An S3 error document. code and message NULL: those that fit the status; more: further elements.
+ * */
+static void answer_error(const request *q, answer *a, int status, const char *code,
+                         const char *message, s3si_str more) {
     size_t i;
     answer_set(a, status);
     for (i = 0; i < sizeof answer_codes / sizeof answer_codes[0]; i++) {
@@ -1044,7 +1072,8 @@ static void answer_error(const request *q, answer *a, int status, const char *co
              (unsigned long long)q->id);
 }
 
-static void answer_fail(const request *q, answer *a, int status, const char *code, const char *message) {
+static void answer_fail(const request *q, answer *a, int status, const char *code,
+                        const char *message) {
     answer_error(q, a, status, code, message, s3si_str_of(""));
 }
 
@@ -1052,11 +1081,11 @@ static const char *answer_reason(int status) {
     static const struct { int status; const char *text; } reasons[] = {
         {200, "OK"}, {204, "No Content"}, {206, "Partial Content"}, {301, "Moved Permanently"},
         {302, "Found"}, {304, "Not Modified"}, {307, "Temporary Redirect"}, {400, "Bad Request"},
-        {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {408, "Request Timeout"},
-        {409, "Conflict"}, {411, "Length Required"}, {412, "Precondition Failed"},
-        {416, "Requested Range Not Satisfiable"}, {429, "Too Many Requests"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"},
-        {503, "Slow Down"}, {504, "Gateway Timeout"}};
+        {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
+        {408, "Request Timeout"}, {409, "Conflict"}, {411, "Length Required"},
+        {412, "Precondition Failed"}, {416, "Requested Range Not Satisfiable"},
+        {429, "Too Many Requests"}, {500, "Internal Server Error"}, {501, "Not Implemented"},
+        {502, "Bad Gateway"}, {503, "Slow Down"}, {504, "Gateway Timeout"}};
     size_t i;
     for (i = 0; i < sizeof reasons / sizeof reasons[0]; i++)
         if (reasons[i].status == status) return reasons[i].text;
@@ -1087,7 +1116,8 @@ static void answer_framing(const request *q, const answer *a, s3si_buf *head) {
     if (length) {
         if (length->word == 2) n = n > 10 ? n - 10 : 0;
         if (length->word == 3) n += 10;
-        buf_addf(head, "Content-Length: %s%llu%s\r\n", before[length->word], n, length->word ? "" : "bytes");
+        buf_addf(head, "Content-Length: %s%llu%s\r\n", before[length->word], n,
+                 length->word ? "" : "bytes");
         return;
     }
     buf_addf(head, "Content-Length: %llu\r\n", n);
@@ -1100,7 +1130,8 @@ static int answer_keeps_alive(const request *q, const answer *a) {
     if (q->fault[FAULT_CLOSE_AFTER] || q->fault[FAULT_HTTP10]) return 0;
     if (answer_has_body(q, a) && (q->fault[FAULT_NO_LENGTH] || q->fault[FAULT_LENGTH_AND_CHUNKED]))
         return 0;
-    if (q->fault[FAULT_TWO_LENGTHS] || (length && length->word != 2) || q->fault[FAULT_EARLY]) return 0;
+    if (q->fault[FAULT_TWO_LENGTHS] || (length && length->word != 2) || q->fault[FAULT_EARLY])
+        return 0;
     if (q->framing == BODY_LENGTH && q->left > SERVE_DRAIN_MAX) return 0;
     return q->keep_alive;
 }
@@ -1111,13 +1142,14 @@ static void answer_head(request *q, const answer *a, s3si_buf *head) {
     s3si_date_format_http(q->now, date);
     buf_addf(head, "HTTP/1.%d %d %s\r\n", q->fault[FAULT_HTTP10] ? 0 : 1, a->status,
              answer_reason(a->status));
-    buf_addf(head, "x-amz-request-id: %016llX\r\nx-amz-id-2: s3serve\r\nDate: %s\r\nServer: s3serve\r\n",
-             (unsigned long long)q->id, date);
+    buf_addf(head, "x-amz-request-id: %016llX\r\n", (unsigned long long)q->id);
+    buf_addf(head, "x-amz-id-2: s3serve\r\nDate: %s\r\nServer: s3serve\r\n", date);
     s3si_buf_add(head, s3si_buf_str(&a->head));
     if (!s3si_buf_ok(&a->head)) head->failed = 1;
     answer_framing(q, a, head);
     if (q->fault[FAULT_HEAD_HUGE]) buf_addf(head, "X-Huge: %0100000d\r\n", 0);
-    for (i = 0; q->fault[FAULT_HEAD_MANY] && i < 1000; i++) buf_addf(head, "X-Many-%d: %d\r\n", i, i);
+    for (i = 0; q->fault[FAULT_HEAD_MANY] && i < 1000; i++)
+        buf_addf(head, "X-Many-%d: %d\r\n", i, i);
     q->keep_alive = answer_keeps_alive(q, a);
     if (!q->keep_alive) s3si_buf_addz(head, "Connection: close\r\n");
     s3si_buf_addz(head, "\r\n");
@@ -1145,8 +1177,8 @@ static void answer_send_head(request *q, s3si_buf *head, int more) {
 }
 
 /* >>body
- * Sends bodies: as fast as the kernel copies, or in the pieces, the chunks and with the accidents that
- * were asked for. */
+ * Sends bodies: as fast as the kernel copies, or in the pieces, the chunks and with the accidents
+ * that were asked for. */
 
 /* Bytes [at, at + n) of the body. */
 static void body_bytes(request *q, const answer *a, uint64_t at, uint64_t n) {
@@ -1178,7 +1210,8 @@ static void body_bytes(request *q, const answer *a, uint64_t at, uint64_t n) {
 }
 
 static int body_breaks_midway(const request *q) {
-    return q->fault[FAULT_CHUNKED_BAD] || q->fault[FAULT_CHUNKED_HUGE] || q->fault[FAULT_CHUNKED_CUT];
+    return q->fault[FAULT_CHUNKED_BAD] || q->fault[FAULT_CHUNKED_HUGE] ||
+           q->fault[FAULT_CHUNKED_CUT];
 }
 
 /* The next byte behind `at` where something happens, or n. */
@@ -1237,7 +1270,8 @@ static void body_send_piece(request *q, const answer *a, uint64_t at, uint64_t n
 
 static void body_send(request *q, const answer *a) {
     conn *c = q->c;
-    uint64_t at = 0, n = answer_length(a), junk = q->fault[FAULT_EXTRA] ? q->fault[FAULT_EXTRA]->a : 0;
+    const fault *extra = q->fault[FAULT_EXTRA];
+    uint64_t at = 0, n = answer_length(a), junk = extra ? extra->a : 0;
     for (;;) {
         uint64_t piece = body_piece(q, at), stop;
         body_event(q, at, n);
@@ -1262,6 +1296,8 @@ static void body_send(request *q, const answer *a) {
 static void body_patience(const request *q) {
     struct timeval t;
     uint64_t ms = q->fault[FAULT_KILL_STALLED] ? q->fault[FAULT_KILL_STALLED]->a : 0;
+    if (!ms && !q->c->impatient) return;
+    q->c->impatient = ms > 0;
     t.tv_sec = (time_t)(ms / 1000);
     t.tv_usec = (suseconds_t)(ms % 1000 * 1000);
     (void)setsockopt(q->c->fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t);
@@ -1269,7 +1305,7 @@ static void body_patience(const request *q) {
 
 /* The whole answer. */
 static void answer_send(request *q, const answer *a) {
-    static const char garbage[] = "\x16\x03\x01 this is not HTTP\r\n\r\n", go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    static const char garbage[] = "\x16\x03\x01 this is not HTTP\r\n\r\n";
     conn *c = q->c;
     s3si_buf head;
     uint64_t i, ms = q->fault[FAULT_DELAY] ? q->fault[FAULT_DELAY]->a : 0;
@@ -1277,13 +1313,13 @@ static void answer_send(request *q, const answer *a) {
     serve_sleep_us(serve.latency_us + (int64_t)ms * 1000);
     q->status = a->status;
     for (i = 0; q->fault[FAULT_CONTINUE] && i < q->fault[FAULT_CONTINUE]->a; i++)
-        conn_send(c, go_on, sizeof go_on - 1);
+        request_continue(q);
     if (q->fault[FAULT_HEAD_GARBAGE]) {
         conn_send(c, garbage, sizeof garbage - 1);
         conn_finish(c, 0);
         return;
     }
-    if (q->faulty) body_patience(q);
+    body_patience(q);
     s3si_buf_init(&head, &serve.mem);
     answer_head(q, a, &head);
     answer_send_head(q, &head, body && answer_length(a) && !q->faulty);
@@ -1293,13 +1329,14 @@ static void answer_send(request *q, const answer *a) {
 }
 
 /* >>auth
- * Verifies SigV4 as S3 does: in the Authorization header or in the query. The signature is computed with
- * the library's own pure functions from the request as it was received; when that fails, once more from
- * the path encoded anew, since clients may send a path in another encoding than they sign. */
+ * Verifies SigV4 as S3 does: in the Authorization header or in the query. The signature is computed
+ * with the library's own pure functions from the request as it was received; when that fails, once
+ * more from the path encoded anew, since clients may send a path in another encoding than they
+ * sign. */
 typedef struct auth {
     int presigned;
-    s3si_str algorithm, credential, names, signature; /* of the Authorization header, or decoded below */
-    s3si_buf text[5];
+    s3si_str algorithm, credential, names, signature;
+    s3si_buf text[5]; /* what the slices above point to when it was in the query */
     s3si_str access_key, day, region, service;
     char time[17];
     int64_t at;
@@ -1324,8 +1361,8 @@ static int auth_parse_time(s3si_str s, int64_t *out) {
     s3si_date d;
     char text[20];
     if (s.n != 16 || !s3si_str_copy(s, text, sizeof text) ||
-        sscanf(text, "%4d%2d%2dT%2d%2d%2d", &d.year, &d.month, &d.day, &d.hour, &d.minute, &d.second) != 6 ||
-        text[15] != 'Z' || d.month < 1 || d.month > 12)
+        sscanf(text, "%4d%2d%2dT%2d%2d%2d", &d.year, &d.month, &d.day, &d.hour, &d.minute,
+               &d.second) != 6 || text[15] != 'Z' || d.month < 1 || d.month > 12)
         return 0;
     *out = s3si_date_seconds(&d);
     return 1;
@@ -1352,8 +1389,8 @@ static int auth_parse(auth *u, const request *q) {
         if (!auth_parse_header(u, value)) return -1;
         if (!request_header(q, "x-amz-date", &value)) return -1;
     } else if (request_raw_param(q, "X-Amz-Algorithm", &value)) {
-        static const char *const names[] = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-SignedHeaders",
-                                            "X-Amz-Signature", "X-Amz-Date"};
+        static const char *const names[] = {"X-Amz-Algorithm", "X-Amz-Credential",
+                                            "X-Amz-SignedHeaders", "X-Amz-Signature", "X-Amz-Date"};
         size_t i;
         u->presigned = 1;
         for (i = 0; i < 5; i++)
@@ -1366,7 +1403,8 @@ static int auth_parse(auth *u, const request *q) {
     } else {
         return 0;
     }
-    if (!s3si_str_is(u->algorithm, "AWS4-HMAC-SHA256") || !auth_parse_time(value, &u->at)) return -1;
+    if (!s3si_str_is(u->algorithm, "AWS4-HMAC-SHA256") || !auth_parse_time(value, &u->at))
+        return -1;
     (void)s3si_str_copy(value, u->time, sizeof u->time);
     u->access_key = s3si_str_cut(u->credential, '/', &rest);
     u->day = s3si_str_cut(rest, '/', &rest);
@@ -1385,29 +1423,33 @@ static int auth_signs(const auth *u, s3si_str name) {
     return 0;
 }
 
-/* Gathers the signed headers. NULL, or the name of one that should be signed, or be there. */
+/* Gathers the signed headers. NULL, or what is wrong with the choice of them. */
 static const char *auth_headers(auth *u, const request *q) {
     s3si_str lines = q->lines, name, value, rest = u->names;
-    if (!auth_signs(u, s3si_str_of("host"))) return "host";
+    if (!auth_signs(u, s3si_str_of("host"))) return "The host header must be signed";
     while (s3si_head_step(&lines, &name, &value)) {
         if (!auth_signs(u, name)) {
-            if (name.n > 6 && s3si_str_ieq(str_head(name, 6), s3si_str_of("x-amz-"))) return "x-amz-*";
+            if (s3si_str_ieq(str_head(name, 6), s3si_str_of("x-amz-")))
+                return "There were headers present in the request which were not signed";
             continue;
         }
-        if (u->header_count == sizeof u->headers / sizeof u->headers[0]) return "fewer than 64";
+        if (u->header_count == sizeof u->headers / sizeof u->headers[0])
+            return "There are too many signed headers";
         u->headers[u->header_count].name = name;
         u->headers[u->header_count++].value = value;
     }
     while (rest.n) {
         char z[128];
-        if (!s3si_str_copy(s3si_str_cut(rest, ';', &rest), z, sizeof z) || !request_header(q, z, &value))
-            return "one that is missing";
+        name = s3si_str_cut(rest, ';', &rest);
+        if (!s3si_str_copy(name, z, sizeof z) || !request_header(q, z, &value))
+            return "A signed header is missing in the request";
     }
     return NULL;
 }
 
 /* 403 with all that is needed to see where the two sides differ. */
-static void auth_mismatch(const auth *u, const request *q, answer *a, s3si_str canonical, s3si_str to_sign) {
+static void auth_mismatch(const auth *u, const request *q, answer *a, s3si_str canonical,
+                          s3si_str to_sign) {
     s3si_buf more;
     s3si_buf_init(&more, &serve.mem);
     xml_element(&more, "AWSAccessKeyId", u->access_key);
@@ -1506,13 +1548,14 @@ static int auth_region(const auth *u, const request *q, answer *a) {
     if (status == 400) {
         xml_element(&more, "Region", s3si_str_of(region));
         answer_error(q, a, status, "AuthorizationHeaderMalformed",
-                     "The authorization header is malformed; the region is wrong", s3si_buf_str(&more));
+                     "The authorization header is malformed; the region is wrong",
+                     s3si_buf_str(&more));
     } else {
         xml_element(&more, "Endpoint", q->host);
         xml_element(&more, "Bucket", s3si_buf_str(&q->bucket));
         answer_error(q, a, status, status == 307 ? "TemporaryRedirect" : "PermanentRedirect",
-                     "The bucket you are attempting to access must be addressed using the specified "
-                     "endpoint.", s3si_buf_str(&more));
+                     "The bucket you are attempting to access must be addressed using the "
+                     "specified endpoint.", s3si_buf_str(&more));
         answer_header(a, "x-amz-bucket-region", s3si_str_of(region));
     }
     s3si_buf_deinit(&more);
@@ -1520,12 +1563,8 @@ static int auth_region(const auth *u, const request *q, answer *a) {
 }
 
 static int auth_verify(auth *u, request *q, answer *a) {
-    const char *missing = auth_headers(u, q);
-    if (missing) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "There were headers present which were not signed: %s", missing);
-        return answer_fail(q, a, 403, NULL, text), 0;
-    }
+    const char *wrong = auth_headers(u, q);
+    if (wrong) return answer_fail(q, a, 403, NULL, wrong), 0;
     if (!s3si_str_is(u->access_key, serve.access_key))
         return answer_fail(q, a, 403, "InvalidAccessKeyId",
                            "The AWS Access Key Id you provided does not exist in our records."), 0;
@@ -1607,7 +1646,8 @@ static int object_md5(int fd, char out[33]) {
     return got == 0;
 }
 
-/* The ETag, without quotes: the MD5 of what was put here, of the content, or of the file's facts. */
+/* The ETag, without quotes: the MD5 of what was put here, of the content, or of the file's facts.
+ * */
 static void object_etag(object *o, s3si_str name, uint64_t salt, char *out) {
     s3si_md5 md5;
     char facts[128];
@@ -1615,9 +1655,9 @@ static void object_etag(object *o, s3si_str name, uint64_t salt, char *out) {
         if (serve.etag == ETAG_CONTENT && object_md5(o->fd, out)) {
             memory_set(name, &o->info, out, s3si_str_of(""));
         } else {
-            (void)snprintf(facts, sizeof facts, "%llu %llu %lld %lld", (unsigned long long)o->info.inode,
-                           (unsigned long long)o->info.size, (long long)o->info.mtime,
-                           (long long)o->info.mtime_ns);
+            (void)snprintf(facts, sizeof facts, "%llu %llu %lld %lld",
+                           (unsigned long long)o->info.inode, (unsigned long long)o->info.size,
+                           (long long)o->info.mtime, (long long)o->info.mtime_ns);
             s3si_md5_init(&md5);
             s3si_md5_update(&md5, facts, strlen(facts));
             object_md5_text(&md5, out);
@@ -1656,7 +1696,7 @@ static int object_etag_in(const object *o, s3si_str list, int weak_ok) {
         item = s3si_str_trim(s3si_str_cut(list, ',', &list));
         if (weak_ok && s3si_str_starts(item, "W/")) item = s3si_str_from(item, 2);
         if (s3si_str_eq(item, etag)) return 1;
-        if (item.n + 2 == etag.n && memcmp(item.p, etag.p + 1, item.n) == 0) return 1; /* unquoted */
+        if (s3si_str_eq(item, s3si_str_make(etag.p + 1, etag.n - 2))) return 1; /* unquoted */
     }
     return 0;
 }
@@ -1666,18 +1706,18 @@ static int object_conditions(const object *o, const request *q) {
     s3si_str v;
     int64_t t;
     if (request_header(q, "if-match", &v)) {
-        if (!q->fault[FAULT_IGNORE_IF_MATCH] && !q->fault[FAULT_ETAG_CHANGE] && !object_etag_in(o, v, 0))
-            return 412;
+        int ignored = q->fault[FAULT_IGNORE_IF_MATCH] || q->fault[FAULT_ETAG_CHANGE];
+        if (!ignored && !object_etag_in(o, v, 0)) return 412;
     } else if (request_header(q, "if-unmodified-since", &v)) {
         if (s3si_date_parse_http(v, &t) && o->info.mtime > t) return 412;
     }
     if (request_header(q, "if-none-match", &v)) return object_etag_in(o, v, 1) ? 304 : 0;
-    if (request_header(q, "if-modified-since", &v) && s3si_date_parse_http(v, &t) && o->info.mtime <= t)
-        return 304;
-    return 0;
+    if (!request_header(q, "if-modified-since", &v) || !s3si_date_parse_http(v, &t)) return 0;
+    return o->info.mtime <= t ? 304 : 0;
 }
 
-/* bytes=A-B, A-, -N: 1 with [*first, *end), 0 when it is to be ignored, -1 when it is not satisfiable. */
+/* bytes=A-B, A-, -N: 1 with [*first, *end), 0 when it is to be ignored, -1 when it is not
+ * satisfiable. */
 static int object_range(const request *q, const object *o, uint64_t *first, uint64_t *end) {
     s3si_str last, spec = s3si_str_from(q->range, 6), v;
     uint64_t size = o->info.size, n;
@@ -1711,7 +1751,8 @@ static void object_unsatisfiable(const request *q, const object *o, answer *a) {
 }
 
 /* Content-Range for [first, end), or what wrong-range makes of both. */
-static void object_content_range(const request *q, const object *o, answer *a, uint64_t *first, uint64_t *end) {
+static void object_content_range(const request *q, const object *o, answer *a, uint64_t *first,
+                                 uint64_t *end) {
     const fault *f = q->fault[FAULT_WRONG_RANGE];
     uint64_t total = o->info.size + q->total_salt, size = o->info.size, n = *end - *first;
     int kind = f ? f->word : -1;
@@ -1788,8 +1829,8 @@ static void object_answer(request *q, object *o, answer *a) {
 static void object_get(request *q, answer *a) {
     object o;
     object_init(&o);
-    if (object_open(&o, s3si_buf_str(&q->bucket), s3si_buf_str(&q->key), q)) object_answer(q, &o, a);
-    else object_missing(q, a);
+    if (!object_open(&o, s3si_buf_str(&q->bucket), s3si_buf_str(&q->key), q)) object_missing(q, a);
+    else object_answer(q, &o, a);
     object_deinit(&o);
 }
 
@@ -1826,7 +1867,8 @@ static int object_digests(const request *q, answer *a, const s3si_md5 *md5, cons
     int same;
     if (q->payload[0] && strcmp(q->payload, sha256) != 0)
         return answer_fail(q, a, 400, "XAmzContentSHA256Mismatch",
-                           "The provided 'x-amz-content-sha256' header does not match what was computed."), 0;
+                           "The provided 'x-amz-content-sha256' header does not match what was "
+                           "computed."), 0;
     if (!request_header(q, "content-md5", &v)) return 1;
     s3si_md5_final(&copy, digest);
     s3si_buf_init(&text, &serve.mem);
@@ -1834,7 +1876,8 @@ static int object_digests(const request *q, answer *a, const s3si_md5 *md5, cons
     same = s3si_str_eq(s3si_buf_str(&text), v);
     s3si_buf_deinit(&text);
     if (!same)
-        answer_fail(q, a, 400, "BadDigest", "The Content-MD5 you specified did not match what we received.");
+        answer_fail(q, a, 400, "BadDigest",
+                    "The Content-MD5 you specified did not match what we received.");
     return same;
 }
 
@@ -1842,16 +1885,17 @@ static int object_digests(const request *q, answer *a, const s3si_md5 *md5, cons
 static int object_put_condition(const request *q, answer *a) {
     s3si_str none, match;
     object o;
-    int there, wants_none = request_header(q, "if-none-match", &none), wants = request_header(q, "if-match", &match);
-    if (!wants_none && !wants) return 1;
+    int wants_none = request_header(q, "if-none-match", &none), there, ok = 0;
+    int wants_match = request_header(q, "if-match", &match);
+    if (!wants_none && !wants_match) return 1;
     object_init(&o);
     there = object_open(&o, s3si_buf_str(&q->bucket), s3si_buf_str(&q->key), q);
-    if (wants && !there) object_missing(q, a);
-    else if ((wants && !object_etag_in(&o, match, 0)) || (wants_none && there && object_etag_in(&o, none, 1)))
-        answer_fail(q, a, 412, NULL, NULL);
-    else wants = 2;
+    if (wants_match && !there) object_missing(q, a);
+    else if (wants_match && !object_etag_in(&o, match, 0)) answer_fail(q, a, 412, NULL, NULL);
+    else if (wants_none && there && object_etag_in(&o, none, 1)) answer_fail(q, a, 412, NULL, NULL);
+    else ok = 1;
     object_deinit(&o);
-    return wants == 2;
+    return ok;
 }
 
 /* The header lines of a PUT that come back with GET. */
@@ -1922,7 +1966,8 @@ static void object_put(request *q, answer *a) {
         answer_fail(q, a, 500, NULL, strerror(errno));
     } else if (!object_receive(q, fd, &md5, sha256)) {
         answer_fail(q, a, 400, "IncompleteBody",
-                    "You did not provide the number of bytes specified by the Content-Length HTTP header");
+                    "You did not provide the number of bytes specified by the Content-Length HTTP "
+                    "header");
     } else if (object_digests(q, a, &md5, sha256)) {
         object_md5_text(&md5, text);
         object_commit(q, a, fd, s3si_buf_str(&temp), text);
@@ -1933,14 +1978,19 @@ static void object_put(request *q, answer *a) {
 }
 
 static void object_delete(const request *q, answer *a) {
+    s3si_buf name;
+    s3si_buf_init(&name, &serve.mem);
+    memory_name(&name, s3si_buf_str(&q->bucket), s3si_buf_str(&q->key));
+    memory_drop(s3si_buf_str(&name));
+    s3si_buf_deinit(&name);
     store_remove(s3si_buf_str(&q->bucket), s3si_buf_str(&q->key));
     answer_set(a, 204);
 }
 
 /* >>listing
- * ListObjectsV2 (and the first version, whose marker is start-after), ListBuckets. A page is made from all
- * keys with the prefix, sorted: simple, and fast enough for tests. A token is 'k' or 'p' (of a key, of a
- * common prefix) and the last name of the page in hex. */
+ * ListObjectsV2 (and the first version, whose marker is start-after), ListBuckets. A page is made
+ * from all keys with the prefix, sorted: simple, and fast enough for tests. A token is 'k' or 'p'
+ * (of a key, of a common prefix) and the last name of the page in hex. */
 typedef struct listing {
     s3si_buf prefix, delimiter, after, token, encoding; /* parameters, decoded */
     uint64_t max;
@@ -1961,7 +2011,8 @@ static void listing_name(const listing *l, s3si_buf *out, const char *element, s
 
 static void listing_time(int64_t t, s3si_buf *out) {
     s3si_date d = s3si_date_of(t);
-    buf_addf(out, "%04d-%02d-%02dT%02d:%02d:%02d.000Z", d.year, d.month, d.day, d.hour, d.minute, d.second);
+    buf_addf(out, "%04d-%02d-%02dT%02d:%02d:%02d.000Z", d.year, d.month, d.day, d.hour, d.minute,
+             d.second);
 }
 
 static void listing_entry(listing *l, const request *q, s3si_str key) {
@@ -1991,7 +2042,8 @@ static s3si_str listing_common(const listing *l, s3si_str key) {
 
 /* One key after the other; 0 when the page is full. */
 static int listing_step(listing *l, const request *q, s3si_str key) {
-    s3si_str after = s3si_buf_str(&l->after), common = listing_common(l, key), name = common.n ? common : key;
+    s3si_str after = s3si_buf_str(&l->after), common = listing_common(l, key);
+    s3si_str name = common.n ? common : key;
     if (after.n && s3si_sigv4_order(key, after) <= 0) return 1;
     if (l->after_prefix && s3si_str_eq(common, after)) return 1;
     if (common.n && l->last_is_prefix && s3si_str_eq(s3si_buf_str(&l->last), common)) return 1;
@@ -2029,7 +2081,7 @@ static int listing_parse_token(listing *l) {
 }
 
 static int listing_parse(listing *l, const request *q, answer *a) {
-    s3si_str v;
+    s3si_str v, after, end;
     s3si_buf *const texts[] = {&l->prefix, &l->delimiter, &l->after, &l->token, &l->encoding,
                                &l->entries, &l->last};
     size_t i;
@@ -2046,11 +2098,13 @@ static int listing_parse(listing *l, const request *q, answer *a) {
     if (request_raw_param(q, "max-keys", &v) && !s3si_str_u64(v, &l->max))
         return answer_fail(q, a, 400, "InvalidArgument", "max-keys must be a number"), 0;
     if (l->max > 1000) l->max = 1000;
+    after = s3si_buf_str(&l->after);
+    end = s3si_str_from(after, after.n > l->delimiter.n ? after.n - l->delimiter.n : 0);
     /* A first-version marker that ends with the delimiter is a common prefix that was listed. */
-    l->after_prefix = !l->v2 && l->delimiter.n && l->after.n >= l->delimiter.n &&
-                      memcmp(l->after.p + l->after.n - l->delimiter.n, l->delimiter.p, l->delimiter.n) == 0;
+    l->after_prefix = !l->v2 && end.n && s3si_str_eq(end, s3si_buf_str(&l->delimiter));
     if (!listing_parse_token(l))
-        return answer_fail(q, a, 400, "InvalidArgument", "The continuation token provided is incorrect"), 0;
+        return answer_fail(q, a, 400, "InvalidArgument",
+                           "The continuation token provided is incorrect"), 0;
     return 1;
 }
 
@@ -2074,7 +2128,8 @@ static void listing_next(const listing *l, const request *q, s3si_buf *out) {
     }
     if (l->token.n) xml_element(out, "ContinuationToken", s3si_buf_str(&l->token));
     if (q->fault[FAULT_LIST_SAME_TOKEN]) {
-        xml_element(out, "NextContinuationToken", l->token.n ? s3si_buf_str(&l->token) : s3si_str_of("k"));
+        xml_element(out, "NextContinuationToken",
+                    l->token.n ? s3si_buf_str(&l->token) : s3si_str_of("k"));
     } else if (l->truncated) {
         buf_addf(out, "<NextContinuationToken>%c", l->last_is_prefix ? 'p' : 'k');
         for (i = 0; i < l->last.n; i++) buf_addf(out, "%02x", (unsigned char)l->last.p[i]);
@@ -2084,7 +2139,8 @@ static void listing_next(const listing *l, const request *q, s3si_buf *out) {
 
 static void listing_answer(const listing *l, const request *q, answer *a) {
     s3si_buf *out = &a->text;
-    int truncated = l->truncated || q->fault[FAULT_LIST_NO_TOKEN] || q->fault[FAULT_LIST_SAME_TOKEN];
+    int truncated = l->truncated || q->fault[FAULT_LIST_NO_TOKEN] ||
+                    q->fault[FAULT_LIST_SAME_TOKEN];
     answer_set(a, 200);
     answer_header(a, "Content-Type", s3si_str_of("application/xml"));
     buf_addf(out, "%s<ListBucketResult" XML_NAMESPACE ">", xml_declaration);
@@ -2149,8 +2205,8 @@ static void listing_buckets(const request *q, answer *a) {
     if (n) qsort(index.p, n, sizeof(char *), listing_bucket_order);
     answer_set(a, 200);
     answer_header(a, "Content-Type", s3si_str_of("application/xml"));
-    buf_addf(&a->text, "%s<ListAllMyBucketsResult" XML_NAMESPACE "><Owner><ID>s3serve</ID></Owner><Buckets>",
-             xml_declaration);
+    buf_addf(&a->text, "%s<ListAllMyBucketsResult" XML_NAMESPACE ">", xml_declaration);
+    s3si_buf_addz(&a->text, "<Owner><ID>s3serve</ID></Owner><Buckets>");
     for (i = 0; i < n; i++) {
         struct stat st;
         const char *name;
@@ -2170,8 +2226,8 @@ static void listing_buckets(const request *q, answer *a) {
 }
 
 /* >>dispatch
- * From a request to its answer: the faults that befall it, what they answer by themselves, the signature,
- * the operation, the log. */
+ * From a request to its answer: the faults that befall it, what they answer by themselves, the
+ * signature, the operation, the log. */
 
 static int fault_applies(const fault *f, const request *q) {
     char on = fault_kinds[f->id].on;
@@ -2194,13 +2250,14 @@ static int fault_contains(s3si_str text, const char *part) {
 
 static int fault_matches(const fault *f, const request *q) {
     uint64_t from = 0;
-    s3si_str rest;
+    s3si_str first, rest;
     if (!fault_applies(f, q)) return 0;
     if (f->method[0] && !request_is(q, f->method)) return 0;
     if (f->key[0] && !fault_contains(s3si_buf_str(&q->key), f->key)) return 0;
     if (f->range && !q->has_range) return 0;
     if (!f->from) return 1;
-    if (q->has_range && !s3si_str_u64(s3si_str_cut(s3si_str_from(q->range, 6), '-', &rest), &from)) return 0;
+    first = s3si_str_cut(s3si_str_from(q->range, 6), '-', &rest);
+    if (q->has_range && !s3si_str_u64(first, &from)) return 0;
     return from >= f->from_first && from <= f->from_last;
 }
 
@@ -2211,7 +2268,8 @@ static void request_faults(request *q) {
     q->id = ++serve.shared.requests;
     for (i = 0; i < serve.fault_count; i++) {
         fault *f = &serve.faults[i];
-        int lasting = f->id == FAULT_ETAG_CHANGE || f->id == FAULT_ETAG_CHANGE_412 || f->id == FAULT_TOTAL_CHANGE;
+        int lasting = f->id == FAULT_ETAG_CHANGE || f->id == FAULT_ETAG_CHANGE_412 ||
+                      f->id == FAULT_TOTAL_CHANGE;
         if (q->http_bad || !fault_matches(f, q)) continue;
         if (!fault_due_locked(f) && !(lasting && f->fired)) continue;
         if (!q->fault[f->id]) q->fault[f->id] = f;
@@ -2225,35 +2283,41 @@ static void request_faults(request *q) {
                                                  : (int64_t)q->fault[FAULT_SKEW]->a;
 }
 
+/* The target as it was received, but for what would let others use it. */
+static void request_log_target(const request *q, s3si_buf *line) {
+    s3si_str rest = q->target, part, name;
+    s3si_buf_add(line, q->path);
+    if (q->query.n || (rest.n && rest.p[rest.n - 1] == '?')) s3si_buf_addc(line, '?');
+    for (rest = q->query; rest.n;) {
+        part = str_head(rest, s3si_str_find(rest, '&') + 1);
+        rest = s3si_str_from(rest, part.n);
+        name = str_head(part, s3si_str_find(part, '=') + 1);
+        if (!s3si_str_is(name, "X-Amz-Signature=")) name = part;
+        s3si_buf_add(line, name);
+        if (name.n < part.n) s3si_buf_addz(line, rest.n ? "REDACTED&" : "REDACTED");
+    }
+    if (!q->path.n) s3si_buf_addc(line, '-');
+}
+
 static void request_log(const request *q) {
     s3si_buf line;
-    s3si_str target = q->target, part;
     uint64_t us = (uint64_t)(s3si_time_mono_us() - q->start_us);
     int i, any = 0;
     s3si_buf_init(&line, &serve.mem);
-    s3si_buf_add(&line, q->method);
+    s3si_buf_add(&line, q->method.n ? q->method : s3si_str_of("-"));
     s3si_buf_addc(&line, ' ');
-    while (target.n) {
-        static const char secret[] = "X-Amz-Signature=";
-        size_t n = s3si_str_find(target, '&');
-        part = str_head(target, n + 1);
-        target = s3si_str_from(target, part.n);
-        for (n = 0; n < part.n && part.p[n] != '?'; n++) continue;
-        if (s3si_str_starts(part, secret) || s3si_str_starts(s3si_str_from(part, n + 1), secret)) {
-            s3si_buf_add(&line, str_head(part, s3si_str_find(part, '=') + 1));
-            s3si_buf_addz(&line, target.n ? "REDACTED&" : "REDACTED");
-        } else {
-            s3si_buf_add(&line, part);
-        }
-    }
+    request_log_target(q, &line);
     if (q->status) buf_addf(&line, " %d ", q->status);
     else s3si_buf_addz(&line, " - ");
-    if (q->sent_range)
-        buf_addf(&line, "%llu-%llu", (unsigned long long)q->range_first, (unsigned long long)q->range_last);
-    else s3si_buf_add(&line, q->has_range ? s3si_str_from(q->range, 6) : s3si_str_of("-"));
-    buf_addf(&line, " %llu %llu %016llX %llu.%06u ", (unsigned long long)q->sent,
-             (unsigned long long)q->c->id, (unsigned long long)q->id, (unsigned long long)(us / 1000000),
-             (unsigned)(us % 1000000));
+    if (q->sent_range) {
+        buf_addf(&line, "%llu-", (unsigned long long)q->range_first);
+        s3si_buf_addu(&line, q->range_last);
+    } else {
+        s3si_buf_add(&line, q->has_range ? s3si_str_from(q->range, 6) : s3si_str_of("-"));
+    }
+    buf_addf(&line, " %llu %llu %016llX ", (unsigned long long)q->sent,
+             (unsigned long long)q->c->id, (unsigned long long)q->id);
+    buf_addf(&line, "%llu.%06u ", (unsigned long long)(us / 1000000), (unsigned)(us % 1000000));
     for (i = 0; i < FAULT_COUNT; i++)
         if (q->fault[i]) buf_addf(&line, "%s%s", any++ ? "+" : "", fault_kinds[i].name);
     if (!any) s3si_buf_addc(&line, '-');
@@ -2265,7 +2329,8 @@ static void request_log(const request *q) {
     s3si_mutex_unlock(&serve.lock);
 }
 
-/* Location of a redirect: a URL that is only scheme and authority gets the request's path and query. */
+/* Location of a redirect: a URL that is only scheme and authority gets the request's path and
+ * query. */
 static void request_redirect(const request *q, answer *a) {
     const fault *f = q->fault[FAULT_REDIRECT];
     s3si_buf url;
@@ -2294,13 +2359,14 @@ static int request_fault_answer(request *q, answer *a) {
     } else if ((f = q->fault[FAULT_HTML]) != NULL) {
         answer_set(a, (int)f->a);
         answer_header(a, "Content-Type", s3si_str_of("text/html"));
-        buf_addf(&a->text, "<html><head><title>%d %s</title></head><body><h1>%d</h1><hr>proxy</body></html>\n",
-                 a->status, answer_reason(a->status), a->status);
+        buf_addf(&a->text, "<html><head><title>%d %s</title></head><body><hr>proxy</body></html>\n",
+                 a->status, answer_reason(a->status));
     } else if ((f = q->fault[FAULT_EMPTYERR]) != NULL) {
         answer_set(a, (int)f->a);
     } else if ((f = q->fault[FAULT_BIGERR]) != NULL) {
         answer_fail(q, a, (int)f->a, NULL, NULL);
-        for (i = a->text.n; i < (uint64_t)f->b && s3si_buf_ok(&a->text); i++) s3si_buf_addc(&a->text, ' ');
+        for (i = a->text.n; i < (uint64_t)f->b && s3si_buf_ok(&a->text); i++)
+            s3si_buf_addc(&a->text, ' ');
     } else if (q->fault[FAULT_EXPIRED_TOKEN]) {
         answer_fail(q, a, 400, "ExpiredToken", "The provided token has expired.");
     } else {
@@ -2333,7 +2399,8 @@ static void bucket_missing(const request *q, answer *a) {
     s3si_buf more;
     s3si_buf_init(&more, &serve.mem);
     xml_element(&more, "BucketName", s3si_buf_str(&q->bucket));
-    answer_error(q, a, 404, "NoSuchBucket", "The specified bucket does not exist", s3si_buf_str(&more));
+    answer_error(q, a, 404, "NoSuchBucket", "The specified bucket does not exist",
+                 s3si_buf_str(&more));
     s3si_buf_deinit(&more);
 }
 
@@ -2349,9 +2416,10 @@ static void bucket_create(const request *q, answer *a) {
     if (s3si_buf_ok(&path) && mkdir(path.p, 0777) == 0) {
         answer_set(a, 200);
         answer_header(a, "Location", q->path);
+    } else if (errno == EEXIST) {
+        answer_fail(q, a, 409, "BucketAlreadyOwnedByYou", "You own a bucket of this name already");
     } else {
-        answer_fail(q, a, errno == EEXIST ? 409 : 500, errno == EEXIST ? "BucketAlreadyOwnedByYou" : NULL,
-                    "The bucket could not be created, or is there already");
+        answer_fail(q, a, 500, NULL, strerror(errno));
     }
     s3si_buf_deinit(&path);
 }
@@ -2389,9 +2457,10 @@ static void bucket_location(answer *a) {
 /* Parameters that ask for something else than the object or the list. */
 static int request_is_beyond(const request *q) {
     static const char *const names[] = {
-        "uploads", "uploadId", "partNumber", "acl", "tagging", "attributes", "versions", "versionId",
-        "policy", "cors", "lifecycle", "versioning", "encryption", "notification", "website", "logging",
-        "retention", "legal-hold", "torrent", "restore", "select", "delete", "object-lock", "replication"};
+        "uploads",      "uploadId", "partNumber", "acl",         "tagging",   "attributes",
+        "versions",     "policy",   "versionId",  "cors",        "lifecycle", "versioning",
+        "notification", "website",  "encryption", "logging",     "retention", "legal-hold",
+        "torrent",      "restore",  "select",     "object-lock", "delete",    "replication"};
     s3si_str v;
     size_t i;
     for (i = 0; i < sizeof names / sizeof names[0]; i++)
@@ -2495,7 +2564,7 @@ static int conn_stalls(void) {
     int stalls = 0;
     s3si_mutex_lock(&serve.lock);
     for (i = 0; i < serve.fault_count; i++)
-        if (serve.faults[i].id == FAULT_ACCEPT_STALL && fault_due_locked(&serve.faults[i])) stalls = 1;
+        if (serve.faults[i].id == FAULT_ACCEPT_STALL) stalls |= fault_due_locked(&serve.faults[i]);
     s3si_mutex_unlock(&serve.lock);
     return stalls;
 }
@@ -2528,7 +2597,7 @@ static void conn_accept(int listener) {
     c = (conn *)s3si_mem_alloc(&serve.mem, sizeof *c);
     if (c) {
         c->fd = fd;
-        c->dead = 0;
+        c->dead = c->impatient = 0;
         c->paid_us = 0;
         c->have = c->used = 0;
         s3si_mutex_lock(&serve.lock);
@@ -2548,7 +2617,7 @@ static void conn_accept(int listener) {
     X(ACCESS_KEY, "--access-key", "K", "verify signatures: the access key id, and") \
     X(SECRET_KEY, "--secret-key", "S", "its secret; without them, nothing is verified") \
     X(REGION, "--region", "R", "the region signed for (us-east-1)") \
-    X(ETAG, "--etag", "KIND", "content (MD5), weak, none, or stat (from the file's facts; default)") \
+    X(ETAG, "--etag", "KIND", "content (MD5), weak, none, or stat (of the file's facts, default)") \
     X(LATENCY, "--latency", "MS", "before each answer's head") \
     X(RATE, "--rate", "MB/S", "bytes of bodies per connection, in 1000000 a second") \
     X(LOG, "--log", "FILE", "one line a request; - is stderr") \
@@ -2576,18 +2645,22 @@ static const char serve_warning[] = "s3serve is for development and tests, not f
 static void serve_help(void) {
     char left[64];
     int i;
-    (void)printf("usage: s3serve DIR [OPTION]...\n\nServes the directories of DIR as buckets, the files below "
-                 "them as objects.\n%s.\n\n", serve_warning);
+    (void)printf("usage: s3serve DIR [OPTION]...\n\n"
+                 "Serves the directories of DIR as buckets, the files below them as objects.\n"
+                 "%s.\n\n",
+                 serve_warning);
     for (i = 0; i < OPTION_COUNT; i++) {
         (void)snprintf(left, sizeof left, "%s %s", serve_options[i].name, serve_options[i].arg);
         (void)printf("  %-20s %s\n", left, serve_options[i].help);
     }
     (void)printf(
         "\nSPEC is KIND[=ARG][@WHEN][,FILTER]...\n"
-        "  WHEN    of the matching requests: * every one (the default), N the n-th only, A-B a span,\n"
-        "          A- the rest, %%M every m-th, p0.1 each with this probability\n"
-        "  FILTER  method=GET, key=SUBSTRING, range (has a Range), from=BYTE or from=A-B (where it begins)\n"
-        "Numbers may end with K, M, G or T (1024). GET /-/stats counts what happened.\n\n");
+        "  WHEN    of the matching requests: * every one (default), N the n-th only, A-B a span,\n"
+        "          A- all from then on, %%M every m-th, p0.1 each with this probability\n"
+        "  FILTER  method=GET, key=SUBSTRING, range (there is one), from=BYTE or from=A-B (where\n"
+        "          it begins; without a range at 0)\n"
+        "Numbers may end with K, M, G or T (1024). Only requests that a fault can befall count\n"
+        "for it. GET /-/stats tells what happened.\n\n");
     for (i = 0; i < FAULT_COUNT; i++) {
         const fault_kind *k = &fault_kinds[i];
         (void)snprintf(left, sizeof left, "%s%s%s", k->name, *k->arg ? "=" : "", k->arg);
@@ -2603,8 +2676,8 @@ static int serve_usage(const char *what, const char *why) {
 
 static const char *serve_add_fault(const char *spec) {
     const char *why = "too many faults";
-    if (serve.fault_count == SERVE_FAULTS_MAX || !fault_parse(spec, &serve.faults[serve.fault_count], &why))
-        return why;
+    if (serve.fault_count == SERVE_FAULTS_MAX) return why;
+    if (!fault_parse(spec, &serve.faults[serve.fault_count], &why)) return why;
     serve.fault_count++;
     return NULL;
 }
@@ -2654,7 +2727,7 @@ static int serve_parse(int argc, char **argv) {
             continue;
         }
         for (id = 0; id < OPTION_COUNT; id++)
-            if (strlen(serve_options[id].name) == n && strncmp(arg, serve_options[id].name, n) == 0) break;
+            if (s3si_str_is(s3si_str_make(arg, n), serve_options[id].name)) break;
         if (id == OPTION_HELP || strcmp(arg, "-h") == 0) return serve_help(), 0;
         if (id == OPTION_COUNT) return serve_usage(arg, "there is no such option");
         value = arg[n] ? arg + n + 1 : i + 1 < argc ? argv[++i] : NULL;
@@ -2662,7 +2735,8 @@ static int serve_parse(int argc, char **argv) {
         if (why) return serve_usage(value ? value : arg, why);
     }
     if (!serve.dir) return serve_usage("DIR", "is missing");
-    if (!serve.access_key != !serve.secret_key) return serve_usage("--access-key", "goes with --secret-key");
+    if (!serve.access_key != !serve.secret_key)
+        return serve_usage("--access-key", "goes with --secret-key");
     return -1;
 }
 
@@ -2676,9 +2750,11 @@ static int serve_listen(char *port, size_t port_size) {
     if (s3si_sock_resolve(serve.bind, serve.port, 1, &addr, 1, &why)) {
         fd = socket(addr.family, SOCK_STREAM, 0);
         if (fd >= 0) (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (fd < 0 || bind(fd, (struct sockaddr *)&addr.sa, addr.len) != 0 || listen(fd, 1024) != 0 ||
-            !s3si_sock_prepare(fd) || getsockname(fd, (struct sockaddr *)&own, &len) != 0 ||
-            getnameinfo((struct sockaddr *)&own, len, NULL, 0, port, (socklen_t)port_size, NI_NUMERICSERV) != 0)
+        if (fd < 0 || bind(fd, (struct sockaddr *)&addr.sa, addr.len) != 0 ||
+            listen(fd, 1024) != 0 || !s3si_sock_prepare(fd) ||
+            getsockname(fd, (struct sockaddr *)&own, &len) != 0 ||
+            getnameinfo((struct sockaddr *)&own, len, NULL, 0, port, (socklen_t)port_size,
+                        NI_NUMERICSERV) != 0)
             why = strerror(errno);
     }
     if (!why) return fd;
@@ -2700,7 +2776,8 @@ static int serve_open(void) {
     }
     serve.log_fd = -1;
     if (serve.log && strcmp(serve.log, "-") == 0) serve.log_fd = 2;
-    else if (serve.log) serve.log_fd = open(serve.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    else if (serve.log)
+        serve.log_fd = open(serve.log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (serve.log && serve.log_fd < 0) {
         (void)fprintf(stderr, "s3serve: %s: %s\n", serve.log, strerror(errno));
         return 0;
@@ -2744,8 +2821,8 @@ int main(int argc, char **argv) {
     listener = serve_listen(port, sizeof port);
     if (listener < 0) return 1;
     (void)fprintf(stderr, "%s\n", serve_warning);
-    (void)printf(strchr(serve.bind, ':') ? "listening on http://[%s]:%s\n" : "listening on http://%s:%s\n",
-                 serve.bind, port);
+    (void)printf(strchr(serve.bind, ':') ? "listening on http://[%s]:%s\n"
+                                         : "listening on http://%s:%s\n", serve.bind, port);
     (void)fflush(stdout);
     serve_run(listener, &wake);
     return 0;

@@ -1138,7 +1138,7 @@ static int print(const char *f, ...) {
 /* A failed write to standard output. */
 static int output_failed(int e) {
     result.output_gone |= e == EPIPE;
-    return e == EPIPE ? DONE : fail_text("stdout", "S3S_E_FILE", "cannot write: %s", strerror(e));
+    return e == EPIPE ? DONE : fail_text(NULL, "S3S_E_FILE", "cannot write to stdout: %s", strerror(e));
 }
 
 /* Nothing is done before the last byte is known to be taken. */
