@@ -41,7 +41,8 @@ build/examples/%: examples/%.c s3stream.h
 # What a reader of objects costs where every byte counts: static, musl, for size, nothing unused.
 SIZE_CC ?= musl-gcc
 SIZE_FLAGS = -std=gnu99 -Os -static -s -pthread -DS3STREAM_NO_TLS \
-	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -Wl,--gc-sections
+	-flto=auto -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+	-Wl,--gc-sections -Wl,-z,noseparate-code
 
 size: build/size/cat_only ## the size of a static musl program that only reads
 	@printf '%s: %s bytes (static musl, -Os, no TLS)\n' $< $$(wc -c <$<)

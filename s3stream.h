@@ -2220,6 +2220,7 @@ static s3si_str s3si_sigv4_recode(s3si_buf *text, s3si_str s, s3si_buf *scratch)
     size_t from = text->n;
     s3si_buf_clear(scratch);
     s3si_percent_decode(scratch, s);
+    if (!s3si_buf_ok(scratch)) text->failed = 1;
     s3si_percent_encode(text, s3si_buf_str(scratch), 0);
     return s3si_buf_ok(text) ? s3si_str_make(text->p + from, text->n - from) : s3si_str_of("");
 }
@@ -2433,6 +2434,7 @@ S3SI_UNUSED static void s3si_sigv4_presign_query(const s3si_sigv4 *r, const char
         s3si_percent_encode(out, s3si_str_of(token), 0);
     }
     s3si_buf_addz(out, "&X-Amz-SignedHeaders=");
+    if (!s3si_buf_ok(&plain)) out->failed = 1;
     s3si_buf_clear(&plain);
     s3si_sigv4_headers(r, NULL, &plain);
     s3si_percent_encode(out, s3si_buf_str(&plain), 0);
@@ -4543,6 +4545,7 @@ static s3s_result s3si_request_prepare(s3si_request *q, s3si_exchange *x, s3si_s
         s3si_buf_addu(&lines, q->body.n);
         s3si_buf_addz(&lines, "\r\n");
     }
+    if (!s3si_request_ok(q)) x->out.failed = 1;
     s3si_buf_addz(&x->out, q->method);
     s3si_buf_addc(&x->out, ' ');
     s3si_buf_add(&x->out, s3si_buf_str(&path));
@@ -4911,7 +4914,9 @@ typedef struct s3si_loop {
     struct { /* guarded by the engine's lock */
         s3si_exchange *inbox;
         size_t load;
-        int started, awake;
+        int started;
+        int awake;     /* it will look here again before it waits */
+        int attention; /* somebody wants it to */
     } shared;
 #if S3SI_THREADS
     s3si_thread thread;
@@ -4960,6 +4965,7 @@ static void s3si_loop_inbox(s3si_loop *l, int64_t now) {
         l->list = x;
     }
     l->shared.awake = 1;
+    l->shared.attention = 0;
     for (x = l->list; x; x = x->next)
         if (x->abandoned && !x->let_go) x->let_go = 1;
     s3si_mutex_unlock(&l->engine->lock);
@@ -4971,12 +4977,14 @@ static void s3si_loop_inbox(s3si_loop *l, int64_t now) {
     }
 }
 
-/* Steps what is ready or due; what is done goes to its owner and is freed. */
-static void s3si_loop_step(s3si_loop *l, int64_t now) {
+/* Steps what is ready or due; what is done goes to its owner and is freed. How many were stepped. */
+static int s3si_loop_step(s3si_loop *l, int64_t now) {
     s3si_exchange **at = &l->list, *x;
+    int stepped = 0;
     while ((x = *at) != NULL) {
         if (x->ready || now >= x->wait.wake_us) {
             x->ready = 0;
+            stepped++;
             if (x->state != S3SI_X_DONE) s3si_exchange_step(x, &l->pool, now);
         }
         if (x->state != S3SI_X_DONE) {
@@ -4991,6 +4999,7 @@ static void s3si_loop_step(s3si_loop *l, int64_t now) {
         s3si_exchange_deinit(x);
         s3si_mem_free(&l->engine->mem, x);
     }
+    return stepped;
 }
 
 static int s3si_loop_room(s3si_loop *l, size_t need) {
@@ -5030,17 +5039,17 @@ static void s3si_loop_turn(s3si_loop *l, int64_t until_us) {
     int64_t now = s3si_time_mono_us(), wake_us = until_us;
     s3si_exchange *x;
     size_t n = 1;
-    int woken;
+    int woken, stepped;
     s3si_loop_inbox(l, now);
-    s3si_loop_step(l, now);
+    stepped = s3si_loop_step(l, now);
     for (x = l->list; x; x = x->next) n += 2;
     /* as many as there is room for, and soon again */
     if (!s3si_loop_room(l, n)) wake_us = now + 10000;
     n = l->fd_cap ? s3si_loop_gather(l, &wake_us) : 0;
     if (l->pool.idle && wake_us > now + 1000000) wake_us = now + 1000000;
     s3si_mutex_lock(&l->engine->lock);
-    l->shared.awake = l->shared.inbox != NULL || l->engine->stopping;
-    if (l->shared.awake) wake_us = now;
+    l->shared.awake = l->shared.inbox != NULL || l->shared.attention || l->engine->stopping;
+    if (l->shared.awake || (!S3SI_THREADS && stepped)) wake_us = now;
     s3si_mutex_unlock(&l->engine->lock);
     now = s3si_time_mono_us();
     (void)s3si_sock_poll(l->fds, n, wake_us == INT64_MAX ? -1 : wake_us > now ? wake_us - now : 0);
@@ -5059,7 +5068,7 @@ static void *s3si_loop_main(void *arg) {
     while (!stop) {
         s3si_loop_turn(l, INT64_MAX);
         s3si_mutex_lock(&l->engine->lock);
-        stop = l->engine->stopping && !l->list && !l->shared.inbox;
+        stop = l->engine->stopping;
         s3si_mutex_unlock(&l->engine->lock);
     }
     return NULL;
@@ -5069,7 +5078,9 @@ static void *s3si_loop_main(void *arg) {
 /* Wakes a loop that may be in poll. Lock held. */
 static void s3si_loop_wake_locked(s3si_loop *l) {
 #if S3SI_THREADS
-    if (!l->shared.awake) {
+    if (l->shared.awake) {
+        l->shared.attention = 1;
+    } else {
         l->shared.awake = 1;
         s3si_wake_raise(l->wake.fd[1]);
     }
@@ -5124,6 +5135,13 @@ static void s3si_engine_wait_locked(s3si_engine *e, s3si_cond *cond, int64_t unt
 
 static void s3si_loop_destroy(s3si_engine *e, s3si_loop *l) {
     if (!l) return;
+    while (l->list) { /* rests of bodies that nobody wants: their owners have gone */
+        s3si_exchange *x = l->list;
+        l->list = x->next;
+        s3si_exchange_drop(x, &l->pool, 0, 0);
+        s3si_exchange_deinit(x);
+        s3si_mem_free(&e->mem, x);
+    }
     s3si_pool_deinit(&l->pool);
     s3si_wake_close(&l->wake);
     s3si_mem_free(&e->mem, l->fds);
@@ -5164,8 +5182,6 @@ static void s3si_engine_deinit(s3si_engine *e) {
         s3si_loop *l = e->loops[i];
 #if S3SI_THREADS
         if (l->shared.started && !forked) s3si_thread_join(l->thread);
-#else
-        while (l->list || l->shared.inbox) s3si_loop_turn(l, 0);
 #endif
         if (!forked) s3si_loop_destroy(e, l);
     }

@@ -43,12 +43,13 @@ text='
     BEGIN {
         seed = 42
         words = "the quick brown fox, 0123456789;"
-        for (i = 0; i < 4096; i++) text = text substr(words, random(32) + 1, 1)
-        while (length(text) < 600000) text = text text
+        for (i = 0; i < 8192; i++) text = text substr(words, random(32) + 1, 1)
+        for (large = text; length(large) < 512000;) large = large large
         while (written < bytes) {
             kind = random(20000)
             n = random(kind == 0 ? 256000 : kind < 400 ? 4000 : 200)
-            print substr(text, random(300000) + 1, n)
+            if (kind == 0) print substr(large, random(256000) + 1, n)
+            else print substr(text, random(4096) + 1, n)
             written += n + 1
         }
     }'
@@ -63,6 +64,7 @@ echo "a text of $(wc -c <"$work/data/demo/text.txt") bytes, made in $(seconds "$
 # The server and the client share a key, so every request is signed and verified.
 export AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo-secret AWS_REGION=us-east-1
 unset AWS_SESSION_TOKEN
+: >"$work/server"
 build/s3serve "$work/data" --port 0 --access-key demo --secret-key demo-secret \
     >"$work/server" 2>"$work/server.err" &
 server=$!

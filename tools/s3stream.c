@@ -625,9 +625,21 @@ static void watch_abort(int signal_number) {
     _exit(128 + signal_number);
 }
 
+static void watch_signals(sigset_t *signals) {
+    (void)sigemptyset(signals);
+    (void)sigaddset(signals, SIGINT);
+    (void)sigaddset(signals, SIGTERM);
+    (void)sigaddset(signals, SIGHUP);
+}
+
+/* The only thread that takes signals: no other one's system calls are disturbed by them. */
 static void *watch_main(void *user) {
-    int cancellable, signal_number = watch_next(-1);
+    int cancellable, signal_number;
+    sigset_t signals;
     (void)user;
+    watch_signals(&signals);
+    (void)pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+    signal_number = watch_next(-1);
     if (signal_number <= 0) return NULL;
     pthread_mutex_lock(&watch.lock);
     watch.signal = signal_number;
@@ -662,14 +674,17 @@ static int pipe_open(int ends[2]) {
 #endif
 }
 
+/* Called before any other thread exists, for threads inherit what is blocked. */
 static void watch_start(void) {
+    sigset_t signals;
     if (pipe_open(watch.pipe) != 0) return;
     (void)fcntl(watch.pipe[1], F_SETFL, O_NONBLOCK);
-    watch.running = pthread_create(&watch.thread, NULL, watch_main, NULL) == 0;
-    if (!watch.running) return;
     watch_catch(SIGINT);
     watch_catch(SIGTERM);
     watch_catch(SIGHUP);
+    watch_signals(&signals);
+    (void)pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    watch.running = pthread_create(&watch.thread, NULL, watch_main, NULL) == 0;
 }
 
 /* Ends the watch: from here on a signal changes nothing. */

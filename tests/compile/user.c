@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
- * A unit that uses the library, in any C or C++. It includes the header twice, as happens through other
- * headers, and prints the version, which can only come from the implementation that it is linked with. */
+ * A unit that uses the library, in any C or C++. It includes the header twice, as happens through
+ * other headers, and prints the version, which can only come from an implementation linked with it. */
 #include "../../s3stream.h"
 #include "../../s3stream.h"
 

@@ -43,7 +43,7 @@ B=$ENDPOINT/bucket
 
 get "$B/file.txt" | cmp - "$data/bucket/file.txt"
 is "${PIPESTATUS[*]}" "0 0" "GET"
-is "$(get -r 5-9 "$B/file.txt" | xxd -p)" "$(tail -c +6 "$data/bucket/file.txt" | head -c 5 | xxd -p)" "a range"
+is "$(get -r 5-9 "$B/file.txt" | cksum)" "$(tail -c +6 "$data/bucket/file.txt" | head -c 5 | cksum)" "a range"
 is "$(header content-range -r 5-9 "$B/file.txt")" "bytes 5-9/$size" "its Content-Range"
 is "$(header content-range -r "$((size - 3))-" "$B/file.txt")" "bytes $((size - 3))-$((size - 1))/$size" "an open range"
 is "$(header content-range -r -3 "$B/file.txt")" "bytes $((size - 3))-$((size - 1))/$size" "a suffix"
@@ -85,9 +85,7 @@ like "$(get -T "$tmp/put" -H "Content-MD5: $(openssl md5 -binary /dev/null | bas
 get -T "$tmp/put" -H 'Content-Type: text/x' -H 'x-amz-meta-one: 1 2' "$B/typed"
 is "$(header content-type "$B/typed") $(header x-amz-meta-one "$B/typed")" "text/x 1 2" "headers of a PUT come back"
 echo other >"$data/bucket/dir/put.txt"
-isnt_md5=$(header etag "$B/dir/put.txt")
-[ "$isnt_md5" != "\"$md5\"" ]
-is $? 0 "a file that was changed by hand has another ETag"
+fails "a file that was changed by hand has another ETag" [ "$(header etag "$B/dir/put.txt")" = "\"$md5\"" ]
 is "$(status -X DELETE "$B/new") $(status -X DELETE "$B/new") $(status "$B/new")" "204 204 404" "DELETE"
 is "$(status -X POST "$B/file.txt?uploads") $(status "$B?acl")" "501 501" "what is not implemented says so"
 is "$(ls -A "$data/bucket/.s3serve" 2>/dev/null)" "" "no temporary file is left"
@@ -163,7 +161,7 @@ get "$B/file.txt?X-Amz-Signature=secret&x=y" -o "$tmp/junk"
 is "$(tail -n 1 "$tmp/log" | cut -d ' ' -f 2)" "/bucket/file.txt?X-Amz-Signature=REDACTED&x=y" "signatures are not logged"
 start=$(date +%s%N)
 serve_stop
-[ $(($(date +%s%N) - start)) -lt 2000000000 ]
+[ $(($(date +%s%N) - start)) -lt 5000000000 ]
 is $? 0 "it ends at once"
 
 for kind in content weak none; do
@@ -181,7 +179,7 @@ done
 
 serve_start "$data" --no-keys --latency 100 --rate 1
 elapsed=$(get -o /dev/null -w '%{time_starttransfer} %{time_total}' -r 0-299999 "$ENDPOINT/bucket/file.txt")
-like "$elapsed" '^0\.[1-9][0-9]* 0\.[3-9]' "--latency and --rate"
+is "$(awk '{ print ($1 >= 0.1), ($2 >= 0.38) }' <<<"$elapsed")" "1 1" "--latency and --rate"
 serve_stop
 
 # ---- Signatures and the wire ---------------------------------------------------------------------
@@ -278,19 +276,15 @@ def text_of(method, target, headers=None, body=b""):
         lines.append("Content-Length: %d" % len(body))
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
-def ask(server, target, headers=None, method="GET", body=b"", seconds=1.0, wait=False, s=None):
-    """wait: for the end of the connection, rather than for the answer only."""
+def ask(server, target, headers=None, method="GET", body=b"", wait=False, s=None):
+    """wait: for the end of the connection, or a second of silence, rather than for the answer only."""
     own = s is None
     s = s or server.connect()
     s.sendall(text_of(method, target, headers, body))
-    answer = read(s, seconds, None if wait else whole)
+    answer = read(s, 1, None) if wait else read(s, 10, whole)
     if own:
         s.close()
     return answer
-
-def put(server, target, body, headers=None):
-    return ask(server, target, headers, "PUT", body or b"", 2.0) if body else \
-        ask(server, target, dict(headers or {}, **{"Content-Length": "0"}), "PUT")
 
 def dechunk(body):
     """The data of a valid chunked body, its extensions and its trailers."""
@@ -422,8 +416,8 @@ def _(s, k):
         equal((a.body, a["connection"]), (TEXT, None))
         equal(ask(s, k, s=c).body, TEXT, "at once")
         start = time.time()
-        equal(read(c).end, "fin")
-        assert 0.1 < time.time() - start < 0.9, "not at its time"
+        equal(read(c, 10).end, "fin")
+        assert time.time() - start > 0.1, "too early"
 
 @fault("close-after")
 def _(s, k):
@@ -711,8 +705,8 @@ minutes = lambda n: datetime.timedelta(minutes=n)
 @test("a signed request")
 def _():
     equal(signed(F)[0], 200)
-    equal(signed(F + "?x=%2F%20y&a&b=")[0] if False else signed(F + "?b=1&a=2")[0], 200, "a query")
-    equal(signed(F, headers={"Range": "bytes=0-4", "x-amz-meta-a": "b  c".replace("  ", " ")})[0], 206)
+    equal(signed(F + "?b=%2F%20y&a&c=")[0], 200, "a query")
+    equal(signed(F, headers={"Range": "bytes=0-4", "x-amz-meta-a": "b c"})[0], 206)
     equal(signed("/bucket/%2E%2E/a%2Bb%20c")[0], 404, "an odd path")
 
 @test("nothing is open to the unsigned")

@@ -130,7 +130,7 @@ serve_pids=() serve_count=0
 # and SERVE_PID, and exports what clients need. --no-keys: anybody may come, signatures are not verified.
 # SERVER names another program than $S3SERVE.
 serve_start() { # DIR [s3serve options]
-    local dir=$1 log=$tmp/serve.$((++serve_count)) line= i
+    local dir=$1 log=$tmp/serve.$((++serve_count)) line='' i
     local keys=(--access-key s3stream --secret-key s3stream-secret)
     shift
     if [ "${1:-}" = --no-keys ]; then
