@@ -5135,10 +5135,12 @@ static void s3si_engine_wait_locked(s3si_engine *e, s3si_cond *cond, int64_t unt
 
 static void s3si_loop_destroy(s3si_engine *e, s3si_loop *l) {
     if (!l) return;
-    while (l->list) { /* rests of bodies that nobody wants: their owners have gone */
-        s3si_exchange *x = l->list;
-        l->list = x->next;
+    while (l->list || l->shared.inbox) { /* connections ahead, rests of bodies: nobody's any more */
+        s3si_exchange *x = l->list ? l->list : l->shared.inbox;
+        if (l->list) l->list = x->next;
+        else l->shared.inbox = x->next;
         s3si_exchange_drop(x, &l->pool, 0, 0);
+        if (x->ops->finished) x->ops->finished(x->user, x);
         s3si_exchange_deinit(x);
         s3si_mem_free(&e->mem, x);
     }
@@ -6188,6 +6190,55 @@ static s3si_part *s3si_part_send_locked(s3si_fetch *f, s3si_slot *slot, uint64_t
     return p;
 }
 
+/* A connection opened ahead: while the first answer is awaited, those that will be needed are made. */
+typedef struct s3si_warm {
+    s3si_request q;
+    const s3si_mem *mem;
+} s3si_warm;
+
+static s3s_result s3si_warm_prepare(void *user, s3si_exchange *x) {
+    return s3si_request_prepare(&((s3si_warm *)user)->q, x, s3si_str_make("", 0));
+}
+
+static void s3si_warm_finished(void *user, s3si_exchange *x) {
+    s3si_warm *w = (s3si_warm *)user;
+    (void)x;
+    s3si_request_deinit(&w->q);
+    s3si_mem_free(w->mem, w);
+}
+
+static const s3si_exchange_ops s3si_warm_ops = {NULL, s3si_warm_prepare, NULL, NULL, NULL, NULL,
+                                                NULL, s3si_warm_finished};
+
+static int s3si_fetch_warm_one_locked(s3si_fetch *f) {
+    s3si_warm *w = (s3si_warm *)s3si_mem_zalloc(&f->engine->mem, sizeof *w);
+    s3si_exchange *x = w ? s3si_fetch_exchange(f, &s3si_warm_ops, w) : NULL;
+    if (x) {
+        w->mem = &f->engine->mem;
+        x->connect_only = x->one_attempt = 1;
+        if (s3si_source_aim(&f->source, &w->q, "GET", NULL) == S3S_OK &&
+            s3si_engine_submit_locked(f->engine, x))
+            return 1;
+        s3si_request_deinit(&w->q);
+        s3si_exchange_deinit(x);
+    }
+    s3si_mem_free(&f->engine->mem, x);
+    s3si_mem_free(&f->engine->mem, w);
+    return 0;
+}
+
+/* After the first part of several: failing is no matter, the parts make their own connections then. */
+static void s3si_fetch_warm_locked(s3si_fetch *f) {
+    uint64_t stop = f->sharded ? f->cut.end : f->end, left = stop > f->core ? stop - f->core : 0;
+    uint64_t parts = left / s3si_fetch_part_size(f) + (left % s3si_fetch_part_size(f) > 0);
+    int n = f->plan.connections - 1, limit = f->engine->connections - f->engine->active;
+    if (f->parts_sent != 1 || f->object_known || f->state != S3SI_FETCH_RUNNING || f->plan.seek) return;
+    if (f->source.uri.scheme == S3SI_URI_FILE) return;
+    if ((uint64_t)n > parts) n = (int)parts;
+    if (n > limit) n = limit;
+    while (n-- > 0 && s3si_fetch_warm_one_locked(f)) continue;
+}
+
 /* Parts that lie done behind a slow one are of no use yet: a few keep the connections busy while
  * it comes, more only make memory cold. */
 static int s3si_fetch_is_far_ahead_locked(const s3si_fetch *f) {
@@ -6226,6 +6277,7 @@ static int s3si_fetch_send_locked(s3si_fetch *f) {
     f->window = w.window;
     f->stats.window_misses += (uint64_t)w.miss;
     f->parts_sent++;
+    if (!f->plan.etag[0]) s3si_fetch_warm_locked(f);
     return 1;
 }
 

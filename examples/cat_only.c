@@ -5,7 +5,6 @@
  *
  *     ./cat_only s3://bucket/key [INDEX COUNT] */
 #define S3STREAM_STATIC
-#define S3STREAM_NO_TLS
 #define S3STREAM_NO_WRITE
 #define S3STREAM_IMPLEMENTATION
 #include "../s3stream.h"

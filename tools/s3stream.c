@@ -338,6 +338,18 @@ static void board_draw_plain_locked(void) {
     (void)write_all(STDERR_FILENO, line, n);
 }
 
+/* The last line, where the others stay. */
+static void board_conclude_locked(void) {
+    char line[200], amount[24], rate[24];
+    const board_row *r;
+    uint64_t done = board.past;
+    double seconds = (double)(now_us() - board.began_us) / 1e6;
+    for (r = board.rows; r; r = r->next) done += r->done;
+    (void)snprintf(line, sizeof line, "s3stream: %s in %.1f s, %s/s\n", size_show((double)done, amount), seconds,
+                   size_show((double)done / (seconds > 0 ? seconds : 1), rate));
+    (void)write_all(STDERR_FILENO, line, strlen(line));
+}
+
 static void *board_main(void *user) {
     (void)user;
     pthread_mutex_lock(&board.lock);
@@ -354,7 +366,7 @@ static void *board_main(void *user) {
         else board_draw_plain_locked();
     }
     board_erase_locked();
-    if (!board.live) board_draw_plain_locked();
+    if (!board.live) board_conclude_locked();
     pthread_mutex_unlock(&board.lock);
     return NULL;
 }
