@@ -1104,21 +1104,28 @@ static void s3si_date_amz(int64_t t, char out[17]) {
 static const char s3si_date_months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 /* "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7, the one form that is sent today). */
+static int s3si_date_field(s3si_str s, size_t at, size_t n, unsigned low, unsigned high, int *out) {
+    uint64_t v;
+    if (!s3si_str_u64(s3si_str_make(s.p + at, n), &v) || v < low || v > high) return 0;
+    *out = (int)v;
+    return 1;
+}
+
 static int s3si_date_parse_http(s3si_str s, int64_t *out) {
+    static const char form[] = "???, ?? ??? ???? ??:??:?? GMT";
     s3si_date d;
-    char month[4];
-    char zone[4];
-    char text[40];
-    const char *at;
-    if (!s3si_str_copy(s, text, sizeof text)) return 0;
-    if (sscanf(text, "%*3s, %2d %3s %4d %2d:%2d:%2d %3s", &d.day, month, &d.year, &d.hour,
-               &d.minute, &d.second, zone) != 7)
+    size_t i;
+    if (s.n != sizeof form - 1) return 0;
+    for (i = 0; i < s.n; i++)
+        if (form[i] != '?' && form[i] != s.p[i]) return 0;
+    for (i = 0; i < 12 && memcmp(s.p + 8, s3si_date_months + 3 * i, 3) != 0; i++) continue;
+    d.month = (int)i + 1;
+    if (i == 12 || !s3si_date_field(s, 5, 2, 1, 31, &d.day) ||
+        !s3si_date_field(s, 12, 4, 0, 9999, &d.year) ||
+        !s3si_date_field(s, 17, 2, 0, 23, &d.hour) ||
+        !s3si_date_field(s, 20, 2, 0, 59, &d.minute) ||
+        !s3si_date_field(s, 23, 2, 0, 60, &d.second))
         return 0;
-    at = strlen(month) == 3 ? strstr(s3si_date_months, month) : NULL;
-    if (!at || (at - s3si_date_months) % 3 || strcmp(zone, "GMT") != 0) return 0;
-    if (d.day < 1 || d.day > 31 || d.hour < 0 || d.hour > 23 || d.minute < 0 || d.minute > 59)
-        return 0;
-    d.month = (int)((at - s3si_date_months) / 3 + 1);
     *out = s3si_date_seconds(&d);
     return 1;
 }
@@ -1565,6 +1572,7 @@ static void s3si_sha256_init(s3si_sha256 *s) {
 static void s3si_sha256_update(s3si_sha256 *s, const void *data, size_t n) {
     const uint8_t *p = (const uint8_t *)data;
     size_t have = (size_t)(s->n % 64);
+    if (!n) return; /* data may be NULL then */
     s->n += n;
     if (have) {
         size_t take = n < 64 - have ? n : 64 - have;
@@ -1751,6 +1759,7 @@ static int s3si_xml_next(s3si_xml *x, s3si_str *out) {
         tag = s3si_str_make(x->rest.p + 1, n - 2);
         x->rest = s3si_str_from(x->rest, n);
         if (tag.p[0] == '?' || tag.p[0] == '!') continue;
+        if (s3si_str_find(tag, '<') < tag.n) return S3SI_XML_BAD;
         if (tag.p[0] == '/') {
             *out = s3si_xml_name(s3si_str_from(tag, 1));
             return S3SI_XML_CLOSE;
@@ -1811,12 +1820,13 @@ static void s3si_xml_decode(s3si_buf *out, s3si_str s) {
             s = s3si_str_from(s, strlen(named[i]));
             continue;
         }
-        semi = s3si_str_find(s, ';');
+        semi = s3si_str_find(s3si_str_make(s.p, s.n < 16 ? s.n : 16), ';'); /* none is longer */
+        if (semi == 16) semi = s.n;
         if (semi < s.n && semi > 3 && s.p[1] == '#' && s3si_char_lower(s.p[2]) == 'x')
             (void)s3si_str_hex64(s3si_str_make(s.p + 3, semi - 3), &c);
         else if (semi < s.n && semi > 2 && s.p[1] == '#')
             (void)s3si_str_u64(s3si_str_make(s.p + 2, semi - 2), &c);
-        if (c && c < 0x110000) {
+        if (c && c < 0x110000 && (c < 0xd800 || c > 0xdfff)) {
             s3si_utf8_add(out, (uint32_t)c);
             s = s3si_str_from(s, semi + 1);
         } else {
@@ -1848,12 +1858,29 @@ static size_t s3si_json_string_length(s3si_str s) {
     return 0;
 }
 
+static size_t s3si_json_digits(s3si_str s, size_t i) {
+    while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') i++;
+    return i;
+}
+
+/* The length of the number or word at the front of s; 0 when there is none. */
 static size_t s3si_json_scalar_length(s3si_str s) {
     static const char *const words[] = {"true", "false", "null"};
-    size_t i;
+    size_t i, from;
     for (i = 0; i < 3; i++)
         if (s3si_str_starts(s, words[i])) return strlen(words[i]);
-    for (i = 0; i < s.n && strchr("+-.0123456789eE", s.p[i]) && s.p[i]; i++) continue;
+    from = s.n && s.p[0] == '-';
+    i = s3si_json_digits(s, from);
+    if (i == from || (s.p[from] == '0' && i > from + 1)) return 0;
+    if (i < s.n && s.p[i] == '.') {
+        from = i + 1;
+        if ((i = s3si_json_digits(s, from)) == from) return 0;
+    }
+    if (i < s.n && (s.p[i] == 'e' || s.p[i] == 'E')) {
+        from = i + 1;
+        if (from < s.n && (s.p[from] == '+' || s.p[from] == '-')) from++;
+        if ((i = s3si_json_digits(s, from)) == from) return 0;
+    }
     return i;
 }
 
@@ -2041,7 +2068,7 @@ static int s3si_uri_authority(s3si_str s, s3si_uri *u, const char **why) {
     }
     if (u->host.n == 0 || u->host.n > 255) return *why = "it has no host name", 0;
     u->port = authority.n ? s3si_str_from(authority, 1) : s3si_str_of(u->tls ? "443" : "80");
-    if (!s3si_str_u64(u->port, &port) || port == 0 || port > 65535)
+    if (!s3si_str_u64(u->port, &port) || port == 0 || port > 65535 || u->port.n > 5)
         return *why = "the port is not a number from 1 to 65535", 0;
     return 1;
 }
@@ -2071,6 +2098,8 @@ static int s3si_uri_parse(s3si_str s, s3si_uri *u, const char **why) {
         u->scheme = S3SI_URI_HTTP;
         if (!s3si_uri_authority(s, u, why)) return 0;
         u->path.n = s3si_str_find(u->path, '#'); /* a fragment is the reader's own */
+        if (!u->path.n) u->path = s3si_str_of("/");
+        if (u->path.p[0] != '/') return *why = "a '/' is missing before the '?'", 0;
         return 1;
     }
     return *why = "it must begin with s3://, http(s):// or file://", 0;
@@ -2129,8 +2158,9 @@ static int s3si_uri_virtual_ok(s3si_str bucket, s3si_str host, int tls) {
     if (bucket.n < 3 || bucket.n > 63 || s3si_uri_is_address(host)) return 0;
     for (i = 0; i < bucket.n; i++) {
         char c = bucket.p[i];
-        if (!((c >= 'a' && c <= 'z') || isdigit((unsigned char)c) || c == '-' ||
-              (c == '.' && !tls)))
+        int edge = i == 0 || i + 1 == bucket.n || bucket.p[i - 1] == '.' || bucket.p[i + 1] == '.';
+        if (!((c >= 'a' && c <= 'z') || isdigit((unsigned char)c) ||
+              (!edge && (c == '-' || (c == '.' && !tls)))))
             return 0;
     }
     return 1;
@@ -2435,6 +2465,7 @@ S3SI_UNUSED static void s3si_sigv4_presign_query(const s3si_sigv4 *r, const char
     }
     s3si_buf_addz(out, "&X-Amz-SignedHeaders=");
     if (!s3si_buf_ok(&plain)) out->failed = 1;
+    if (!s3si_buf_ok(&plain)) out->failed = 1; /* clearing forgets it */
     s3si_buf_clear(&plain);
     s3si_sigv4_headers(r, NULL, &plain);
     s3si_percent_encode(out, s3si_buf_str(&plain), 0);
@@ -2523,7 +2554,8 @@ static int s3si_head_status_line(s3si_str line, s3si_head *h) {
     if (line.n < 12 || !s3si_str_starts(line, "HTTP/1.") || line.p[8] != ' ')
         return h->why = "the answer is not HTTP/1", 0;
     if (line.p[7] != '0' && line.p[7] != '1') return h->why = "unknown HTTP version", 0;
-    if (!s3si_str_u64(s3si_str_make(line.p + 9, 3), &status) || status < 100 ||
+    if (!s3si_http_safe(line) || !s3si_str_u64(s3si_str_make(line.p + 9, 3), &status) ||
+        status < 100 ||
         (line.n > 12 && line.p[12] != ' '))
         return h->why = "the status line is malformed", 0;
     h->minor = line.p[7] - '0';
@@ -2545,10 +2577,11 @@ static int s3si_head_framing(s3si_head *h, s3si_str name, s3si_str value, int *l
         if (!s3si_str_ieq(value, s3si_str_of("chunked")))
             return h->why = "a Transfer-Encoding other than chunked", 0;
         if (*lengths) return h->why = "Content-Length beside chunked", 0;
+        if (h->framing == S3SI_BODY_CHUNKED) return h->why = "chunked twice", 0;
         h->framing = S3SI_BODY_CHUNKED;
     } else if (s3si_str_ieq(name, s3si_str_of("connection"))) {
-        if (s3si_http_has_token(value, "close")) h->keep_alive = 0;
-        else if (h->minor == 0 && s3si_http_has_token(value, "keep-alive")) h->keep_alive = 1;
+        if (s3si_http_has_token(value, "close")) h->keep_alive = -1; /* for good */
+        else if (h->keep_alive == 0 && s3si_http_has_token(value, "keep-alive")) h->keep_alive = 1;
     }
     return 1;
 }
@@ -2556,7 +2589,7 @@ static int s3si_head_framing(s3si_head *h, s3si_str name, s3si_str value, int *l
 /* Parses a response head. Returns its length, 0 when more bytes are needed, -1 when it is malformed
  * (h->why). no_body: the request was HEAD. */
 static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) {
-    s3si_str rest = s3si_str_make(p, n), line;
+    s3si_str rest = s3si_str_make(p, n < S3SI_HEAD_MAX ? n : S3SI_HEAD_MAX), line;
     const char *lines;
     int count = 0, lengths = 0;
     memset(h, 0, sizeof *h);
@@ -2573,23 +2606,21 @@ static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) 
     lines = rest.p;
     for (;;) {
         s3si_str name, value;
-        if ((size_t)(rest.p - p) > S3SI_HEAD_MAX ||
-            (rest.n && s3si_str_find(rest, '\n') > S3SI_HEAD_MAX))
-            return h->why = "the response head is too long", -1;
-        if (s3si_str_find(rest, '\n') == rest.n) return 0;
+        if (s3si_str_find(rest, '\n') == rest.n)
+            return n > S3SI_HEAD_MAX ? (h->why = "the response head is too long", -1) : 0;
         h->lines = s3si_str_make(lines, (size_t)(rest.p - lines));
         line = s3si_str_cut(rest, '\n', &rest);
         if (line.n && line.p[line.n - 1] == '\r') line.n--;
         if (line.n == 0) break;
         if (++count > S3SI_HEAD_LINES) return h->why = "too many header lines", -1;
         name = s3si_str_cut(line, ':', &value);
-        if (name.n == line.n || !s3si_http_is_token(name) || memchr(line.p, 0, line.n))
+        if (name.n == line.n || !s3si_http_is_token(name) || !s3si_http_safe(line))
             return h->why = "a header line is malformed", -1;
         if (!s3si_head_framing(h, name, s3si_str_trim(value), &lengths)) return -1;
     }
     if (h->status < 200 || h->status == 204 || h->status == 304 || no_body)
         h->framing = S3SI_BODY_NONE;
-    if (h->framing == S3SI_BODY_CLOSE) h->keep_alive = 0;
+    if (h->framing == S3SI_BODY_CLOSE || h->keep_alive < 0) h->keep_alive = 0;
     return (long)(rest.p - p);
 }
 
@@ -2599,7 +2630,9 @@ static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) 
  *     size 0: -> TRAILER* -> DONE; anything else: BAD
  */
 enum {
-    S3SI_CHUNK_SIZE = 0, S3SI_CHUNK_EXT, S3SI_CHUNK_DATA, S3SI_CHUNK_DATA_END, S3SI_CHUNK_TRAILER,
+    S3SI_CHUNK_SIZE = 0,
+    S3SI_CHUNK_PAD,
+    S3SI_CHUNK_SIZE_CR, S3SI_CHUNK_EXT, S3SI_CHUNK_DATA, S3SI_CHUNK_DATA_END, S3SI_CHUNK_TRAILER,
     S3SI_CHUNK_DONE, S3SI_CHUNK_BAD
 };
 typedef struct s3si_chunked {
@@ -2638,9 +2671,11 @@ static void s3si_chunked_byte(s3si_chunked *c, char ch) {
         if (c->left > UINT64_MAX >> 4) c->state = S3SI_CHUNK_BAD;
         c->left = c->left << 4 | (unsigned)digit;
         c->digits = 1;
-    } else if (c->state == S3SI_CHUNK_SIZE && c->digits &&
-               (ch == ';' || ch == ' ' || ch == '\t' || ch == '\r')) {
-        c->state = S3SI_CHUNK_EXT;
+    } else if ((c->state == S3SI_CHUNK_SIZE && c->digits) || c->state == S3SI_CHUNK_PAD) {
+        c->state = ch == ';' ? S3SI_CHUNK_EXT
+                   : ch == '\r' ? S3SI_CHUNK_SIZE_CR
+                   : ch == ' ' || ch == '\t' ? S3SI_CHUNK_PAD
+                   : S3SI_CHUNK_BAD;
     } else if (c->state != S3SI_CHUNK_EXT) {
         c->state = S3SI_CHUNK_BAD;
     }
@@ -2673,6 +2708,7 @@ static int s3si_http_content_range(s3si_str v, uint64_t *start, uint64_t *end, u
     if (s3si_str_is(size, "*")) *total = UINT64_MAX;
     else if (!s3si_str_u64(size, total)) return 0;
     if (s3si_str_is(range, "*")) {
+        if (*total == UINT64_MAX) return 0;
         *start = *end = UINT64_MAX;
         return 1;
     }
@@ -2891,6 +2927,7 @@ static s3si_cut_view s3si_cut_feed(s3si_cut *c, uint64_t offset, const uint8_t *
 enum { S3SI_LENGTHS_BINS = 4 * 32 };
 typedef struct s3si_lengths {
     uint64_t count[S3SI_LENGTHS_BINS], sum[S3SI_LENGTHS_BINS];
+    uint64_t longest[S3SI_LENGTHS_BINS];
     uint64_t total; /* bytes */
 } s3si_lengths;
 
@@ -2904,6 +2941,7 @@ static void s3si_lengths_add(s3si_lengths *h, uint64_t length) {
     if (bin >= S3SI_LENGTHS_BINS) bin = S3SI_LENGTHS_BINS - 1;
     h->count[bin]++;
     h->sum[bin] += length;
+    if (length > h->longest[bin]) h->longest[bin] = length;
     h->total += length;
 }
 
@@ -2921,15 +2959,18 @@ static void s3si_lengths_sample(s3si_lengths *h, const s3si_records *format, con
     }
 }
 
-/* The probability that a cut leaves more than w. */
+/* The probability that a cut leaves more than w. The lengths of a bin count as evenly
+ * spread around their mean, up to the longest. */
 static double s3si_lengths_beyond(const s3si_lengths *h, double w) {
     double beyond = 0;
     int i;
     for (i = 0; i < S3SI_LENGTHS_BINS; i++) {
-        double mean;
-        if (!h->count[i]) continue;
-        mean = (double)h->sum[i] / (double)h->count[i];
-        if (mean > w) beyond += (mean - w) * (double)h->count[i];
+        double count = (double)h->count[i], mean, longest = (double)h->longest[i], shortest;
+        if (longest <= w) continue;
+        mean = (double)h->sum[i] / count;
+        shortest = 2 * mean - longest;
+        if (w <= shortest) beyond += (mean - w) * count;
+        else beyond += (longest - w) * (longest - w) / (2 * (longest - shortest)) * count;
     }
     return h->total ? beyond / (double)h->total : 0;
 }

@@ -47,6 +47,7 @@
 extern char **environ;
 
 typedef unsigned long long ull; /* what %llu takes, for uint64_t */
+typedef unsigned long ul;       /* what %lu takes, for uint32_t */
 
 enum { DONE = 0, FAILED = 1, USAGE = 2 }; /* exit statuses; 128 + signal when interrupted */
 
@@ -140,7 +141,9 @@ static const char *size_show(double n, char out[24]) {
 
 /* Length of the UTF-8 character at s, 0 where there is none. */
 static size_t utf8_length(const unsigned char *s) {
-    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0, i;
+    size_t n = 0, i;
+    if (s[0] < 0x80) n = 1;
+    else if (s[0] >= 0xc2 && s[0] < 0xf5) n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
     for (i = 1; i < n; i++)
         if ((s[i] & 0xc0) != 0x80) return 0;
     if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f)) return 0;
@@ -165,10 +168,12 @@ static void json_text(FILE *to, const char *text) {
 
 /* A key for people: nothing in it moves the cursor or ends the line (C0, DEL, and C1 in UTF-8). */
 static void key_show(FILE *to, const char *text) {
-    const unsigned char *s = (const unsigned char *)text;
+    const unsigned char *begin = (const unsigned char *)text, *s = begin;
     for (; *s; s++) {
         if (*s < 0x20 || *s == 0x7f) (void)fprintf(to, "\\x%02x", *s);
-        else if (s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0) (void)fprintf(to, "\\xc2\\x%02x", s[1]), s++;
+        else if (s[0] == 0xc2 && s[1] >= 0x80 && s[1] < 0xa0) (void)fprintf(to, "\\xc2");
+        else if (s[0] >= 0x80 && s[0] < 0xa0 && s > begin && s[-1] == 0xc2)
+            (void)fprintf(to, "\\x%02x", *s);
         else (void)putc(*s, to);
     }
 }
@@ -226,7 +231,7 @@ static struct {
     int64_t began_us, last_us;
     uint64_t last_bytes;
     double rate;        /* bytes a second, of late */
-} board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+} board = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
 static void board_erase_locked(void) {
     char text[32];
@@ -269,11 +274,10 @@ static size_t board_amount(char *out, size_t cap, uint64_t done, uint64_t total)
 
 static void board_measure_locked(uint64_t done) {
     int64_t now = now_us();
-    double seconds = (double)(now - board.last_us) / 1e6, rate, weight;
+    double seconds = (double)(now - board.last_us) / 1e6, weight = seconds / 2; /* the last 2 s or so */
     if (seconds < 0.05) return;
-    rate = (double)(done - board.last_bytes) / seconds;
-    weight = board.last_us == board.began_us ? 1 : seconds > 2 ? 1 : seconds / 2; /* of the last 2 s or so */
-    board.rate += (rate - board.rate) * weight;
+    if (weight > 1 || board.last_us == board.began_us) weight = 1;
+    board.rate += ((double)(done - board.last_bytes) / seconds - board.rate) * weight;
     board.last_us = now;
     board.last_bytes = done;
 }
@@ -292,11 +296,9 @@ static void board_sum_locked(char *out, size_t cap) {
     n = board_amount(out, cap, done, total);
     (void)snprintf(out + n, cap - n, "  %s/s", size_show(board.rate, rate));
     n = strlen(out);
-    if (total > done && board.rate > 1) {
-        double left = (double)(total - done) / board.rate;
-        if (left < 360000)
-            (void)snprintf(out + n, cap - n, "  %d:%02d:%02d left", (int)left / 3600, (int)left / 60 % 60,
-                           (int)left % 60);
+    if (total > done && (double)(total - done) < board.rate * 360000) {
+        int left = (int)((double)(total - done) / board.rate);
+        (void)snprintf(out + n, cap - n, "  %d:%02d:%02d left", left / 3600, left / 60 % 60, left % 60);
     }
 }
 
@@ -316,7 +318,7 @@ static void board_draw_live_locked(void) {
         columns = w.ws_col - 1, lines = w.ws_row - 1;
     if (columns > 190) columns = 190;
     if (lines > 40) lines = 40;
-    board_erase_locked();
+    if (board.drawn) n = (size_t)snprintf(screen, sizeof screen, "\r\033[%dA", board.drawn);
     for (r = board.each_row ? board.rows : NULL; r && drawn < lines - 1; r = r->next, drawn++) {
         (void)board_amount(amount, sizeof amount, r->done, r->total);
         (void)snprintf(line, sizeof line, "%-12s %s", r->name, amount);
@@ -325,6 +327,7 @@ static void board_draw_live_locked(void) {
     board_sum_locked(amount, sizeof amount);
     (void)snprintf(line, sizeof line, "%s%s", board.each_row ? "all          " : "", amount);
     n += board_line(screen + n, sizeof screen - n, columns, line);
+    n += (size_t)snprintf(screen + n, sizeof screen - n, "\033[J");
     board.drawn = drawn + 1;
     (void)write_all(STDERR_FILENO, screen, n);
 }
@@ -441,7 +444,7 @@ static struct {
     int signal; /* the one that interrupted us, 0 when none did */
     watched *all;
     temp *temps; /* the youngest first, so that directories come after their files */
-} watch = {PTHREAD_MUTEX_INITIALIZER, 0, 0, {-1, -1}, 0, 0, NULL, NULL};
+} watch = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void watch_add(watched *w) {
     w->reader = NULL;
@@ -633,7 +636,8 @@ static void watch_abort(int signal_number) {
     for (w = watch.all; w; w = w->next)
         if (w->pid) (void)kill(-w->pid, SIGKILL);
     temp_clear_locked();
-    if (pthread_mutex_trylock(&board.lock) == 0) board_erase_locked(); /* taken by one that hangs: leave it */
+    /* If the board is taken, it is by one that hangs. */
+    if (pthread_mutex_trylock(&board.lock) == 0) board_erase_locked();
     _exit(128 + signal_number);
 }
 
@@ -713,7 +717,8 @@ static void watch_stop(void) {
  * line, else from the environment (S3STREAM_PART_SIZE for --part-size), else the library's default holds.
  * A parser answers NULL, or what would have been right. */
 enum {
-    CAT = 1, RUN = 2, PLAN = 4, GET = 8, PUT = 16, LS = 32, STAT = 64, RM = 128, VERSION = 256, HELP = 512,
+    CAT = 1, RUN = 2, PLAN = 4, GET = 8, PUT = 16, LS = 32, STAT = 64, RM = 128,
+    VERSION = 256, HELP = 512,
     READS = CAT | RUN | PLAN | GET,
     MOVES = CAT | RUN | GET,
     WIRE = READS | PUT | LS | STAT | RM,
@@ -781,7 +786,8 @@ static const char *take_shards(const char *text, void *to) {
     return NULL;
 }
 
-static const char *take_retries(const char *text, void *to) { /* the library's 0 means its default */
+/* The library's 0 means its default. */
+static const char *take_retries(const char *text, void *to) {
     uint64_t n;
     if (!number_parse(text, &n) || n > 1000) return "give a number from 0 (none) to 1000";
     *(int *)to = n ? (int)n : -1;
@@ -1036,7 +1042,8 @@ static int options_resolve(void) {
         if (!chosen[i].text && takes && o->value && o->name) option_from_environment(i);
         if (!chosen[i].text || o->take == take_header) continue;
         why = o->take(chosen[i].text, o->to);
-        if (why) return usage("%s '%s': %s", chosen[i].variable[0] ? chosen[i].variable : name, chosen[i].text, why);
+        if (*chosen[i].variable) (void)snprintf(name, sizeof name, "%s", chosen[i].variable);
+        if (why) return usage("%s '%s': %s", name, chosen[i].text, why);
     }
     return DONE;
 }
@@ -1072,17 +1079,20 @@ static const char *variable_first(const char *names, char name[40]) {
 /* -v: what holds, and where it comes from. */
 static void options_tell(void) {
     char name[40], shown[300];
+    const char *value;
     size_t i;
     for (i = 0; i < OPTIONS; i++) {
         const option_row *o = &options[i];
-        const char *value = chosen[i].text, *from = chosen[i].variable[0] ? chosen[i].variable : "option";
+        const char *from = *chosen[i].variable ? chosen[i].variable : "option";
+        value = chosen[i].text;
         if (!o->name || !(o->verbs & asked.verb->bit) || (!o->value && !value)) continue;
         if (!value && (value = variable_first(o->elsewhere, name)) != NULL) from = name;
         if (!value) value = o->otherwise, from = "default";
-        say("%s%s%s (%s)", o->name, o->value ? " = " : "", o->value ? uri_show(value, shown, sizeof shown) : "", from);
+        if (o->value) say("%s = %s (%s)", o->name, uri_show(value, shown, sizeof shown), from);
+        else say("%s (%s)", o->name, from);
     }
-    if (!set.anonymous)
-        say("credentials = %s (environment)", getenv("AWS_ACCESS_KEY_ID") ? "AWS_ACCESS_KEY_ID" : "none");
+    value = variable_first("AWS_ACCESS_KEY_ID", name) ? name : "none in the environment";
+    say("credentials = %s", set.anonymous ? "none" : value);
 }
 
 /* >>output
@@ -1137,6 +1147,17 @@ static int fail_text(const char *uri, const char *code, const char *f, ...) {
     return fail_with(uri, code, text);
 }
 
+/* A local file or descriptor failed. */
+PRINTF(2, 3)
+static int fail_file(const char *uri, const char *f, ...) {
+    char text[700];
+    va_list args;
+    va_start(args, f);
+    (void)vsnprintf(text, sizeof text, f, args);
+    va_end(args);
+    return fail_with(uri, s3s_result_name(S3S_E_FILE), text);
+}
+
 /* Bytes to standard output. 0 or errno; the board makes room where it is on the same terminal. */
 static int emit(const void *data, size_t n) {
     int e;
@@ -1164,8 +1185,9 @@ static int print(const char *f, ...) {
 
 /* A failed write to standard output. */
 static int output_failed(int e) {
-    result.output_gone |= e == EPIPE;
-    return e == EPIPE ? DONE : fail_text(NULL, "S3S_E_FILE", "cannot write to stdout: %s", strerror(e));
+    if (e != EPIPE) return fail_file(NULL, "cannot write to stdout: %s", strerror(e));
+    result.output_gone = 1;
+    return DONE;
 }
 
 /* Nothing is done before the last byte is known to be taken. */
@@ -1219,7 +1241,7 @@ static int stats_write(void) {
     bad = ferror(to) || fflush(to) != 0;
     if (to != stdout && to != stderr && fclose(to) != 0) bad = 1;
     result.stats = NULL;
-    return bad ? fail_text(NULL, "S3S_E_FILE", "--stats '%s' cannot be written: %s", set.stats, strerror(errno)) : DONE;
+    return bad ? fail_file(NULL, "cannot write --stats '%s': %s", set.stats, strerror(errno)) : DONE;
 }
 
 /* Opened before any work is done, so that hours of it do not end in a misspelt directory. */
@@ -1228,7 +1250,8 @@ static int stats_open(int stdout_has_data) {
     result.stats_on_stdout = strcmp(set.stats, "-") == 0 && !stdout_has_data;
     if (strcmp(set.stats, "-") == 0) result.stats = stdout_has_data ? stderr : stdout;
     else result.stats = fopen(set.stats, "we");
-    return result.stats ? DONE : fail_text(NULL, "S3S_E_FILE", "--stats '%s' cannot be written: %s", set.stats, strerror(errno));
+    if (result.stats) return DONE;
+    return fail_file(NULL, "cannot write --stats '%s': %s", set.stats, strerror(errno));
 }
 
 /* The library's log. Its locks may be held here; say() takes the board's lock only. */
@@ -1305,7 +1328,7 @@ static int plan_load(reading *g) {
     int status = plan_conflicts();
     if (status) return status;
     text = file_slurp(set.plan, &n);
-    if (!text) return fail_text(set.plan, "S3S_E_FILE", "%s", strerror(errno));
+    if (!text) return fail_file(set.plan, "%s", strerror(errno));
     if (s3s_plan_parse(result.client, text, n, &g->plan, &err) != S3S_OK) status = fail(set.plan, &err);
     free(text);
     if (status) return status;
@@ -1341,10 +1364,11 @@ static int reading_range(reading *g) {
 static int reading_shard(reading *g) {
     const shard_choice *s = &set.shard;
     s3s_read_options *o = &g->options;
+    uint32_t count = s3s_plan_count(g->plan);
     if (!s->given) return g->plan && asked.verb->bit != RUN ? usage("--plan needs --shard I") : DONE;
-    if (!g->plan && !s->count) return usage("--shard %lu: of how many? Give I/N", (unsigned long)s->index);
-    if (g->plan && ((s->count && s->count != s3s_plan_count(g->plan)) || s->index >= s3s_plan_count(g->plan)))
-        return usage("--plan '%s' has %lu shards, counted from 0", set.plan, (unsigned long)s3s_plan_count(g->plan));
+    if (!g->plan && !s->count) return usage("--shard %lu: of how many? Give I/N", (ul)s->index);
+    if (g->plan && ((s->count && s->count != count) || s->index >= count))
+        return usage("--plan '%s' has %lu shards, counted from 0", set.plan, (ul)count);
     o->shard_index = s->index;
     o->shard_count = s->count;
     return DONE;
@@ -1407,7 +1431,7 @@ static int reading_copy(reading *g, int fd, const char *name) {
     s3s_reader_close(reader);
     watch_remove(&w);
     board_remove(&row);
-    if (e && name) return fail_text(g->uri, "S3S_E_FILE", "cannot write '%s': %s", name, strerror(e));
+    if (e && name) return fail_file(g->uri, "cannot write '%s': %s", name, strerror(e));
     if (e) return output_failed(e);
     return r == S3S_END ? DONE : fail(g->uri, &err);
 }
@@ -1502,13 +1526,13 @@ static int target_open(target *t, const char *uri) {
     struct stat st;
     int there = stat(t->path, &st) == 0;
     if (there && S_ISREG(st.st_mode)) t->has_mode = 1, t->mode = st.st_mode & 07777;
-    if (there && S_ISDIR(st.st_mode)) return fail_text(uri, "S3S_E_FILE", "'%s' is a directory", t->path);
+    if (there && S_ISDIR(st.st_mode)) return fail_file(uri, "'%s' is a directory", t->path);
     if (there && !S_ISREG(st.st_mode)) t->fd = open(t->path, O_WRONLY | O_CLOEXEC);
     else t->fd = target_create_temp(t);
     if (t->fd >= 0) return DONE;
     free(t->temp);
     t->temp = NULL;
-    return fail_text(uri, "S3S_E_FILE", "cannot create '%s': %s", t->path, strerror(errno));
+    return fail_file(uri, "cannot create '%s': %s", t->path, strerror(errno));
 }
 
 /* On the disk first, then under its name. */
@@ -1519,7 +1543,7 @@ static int target_commit(target *t, const char *uri) {
     if (close(t->fd) != 0 && !e) e = errno;
     t->fd = -1;
     if (!e && t->temp) e = temp_commit(t->temp, t->path);
-    if (e) return fail_text(uri, "S3S_E_FILE", "cannot write '%s': %s", t->path, strerror(e));
+    if (e) return fail_file(uri, "cannot write '%s': %s", t->path, strerror(e));
     free(t->temp);
     t->temp = NULL;
     return DONE;
@@ -1587,7 +1611,7 @@ static void plan_print(const s3s_plan *plan) {
     (void)print("%8s %15s %15s %15s  %s\n", "shard", "start", "end", "bytes", "exact");
     for (i = 0; i < n; i++) {
         if (s3s_plan_slice(plan, i, &s) != S3S_OK) break;
-        if (!print("%8lu %15llu %15llu %15llu  %s\n", (unsigned long)i, (ull)s.start, (ull)s.end,
+        if (!print("%8lu %15llu %15llu %15llu  %s\n", (ul)i, (ull)s.start, (ull)s.end,
                    (ull)(s.end - s.start), s.exact ? "yes" : "no"))
             break;
     }
@@ -1621,13 +1645,19 @@ typedef struct upload {
     size_t n;
 } upload;
 
-static char upload_cut_text[400]; /* for a signal handler, so it is written before it can be needed */
+/* For a signal handler, so it is written before it can be needed. */
+static char upload_cut_text[400];
 
 /* A page of the mapping is gone: the file was cut short while we read it. */
 static void upload_cut(int signal_number) {
     ssize_t ignored = write(STDERR_FILENO, upload_cut_text, strlen(upload_cut_text));
     (void)ignored, (void)signal_number;
     _exit(FAILED);
+}
+
+static int upload_too_large(const char *file) {
+    return fail_text(file, s3s_result_name(S3S_E_TOO_LARGE),
+                     "more than 5 GiB, the most that one PUT takes; split it into several objects");
 }
 
 static int upload_spool(upload *u, const char *file, int from) {
@@ -1649,34 +1679,34 @@ static int upload_spool(upload *u, const char *file, int from) {
         e = write_all(u->fd, buf, (size_t)k);
     }
     free(buf);
-    if (e) return fail_text(file, "S3S_E_FILE", "cannot spool to %s: %s (TMPDIR chooses the place)", temp_where(), strerror(e));
-    if (n > PUT_MAX)
-        return fail_text(file, "S3S_E_TOO_LARGE", "more than 5 GiB, the most that one PUT takes; split it into several objects");
-    return DONE;
+    if (e) return fail_file(file, "cannot spool in TMPDIR, %s: %s", temp_where(), strerror(e));
+    return n > PUT_MAX ? upload_too_large(file) : DONE;
 }
 
+static int upload_map(upload *u, const char *file) {
+    uint64_t size = (uint64_t)u->before.st_size;
+    if (size > PUT_MAX || size > SIZE_MAX) return upload_too_large(file);
+    u->n = (size_t)size;
+    if (u->n) u->data = mmap(NULL, u->n, PROT_READ, MAP_PRIVATE, u->fd, 0);
+    if (u->data != MAP_FAILED) return DONE;
+    u->data = NULL;
+    return fail_file(file, "cannot be mapped: %s", strerror(errno));
+}
+
+/* A file that is read from its start is mapped as it is; stdin may stand in the midst of one. */
 static int upload_open(upload *u, const char *file) {
-    int from = strcmp(file, "-") == 0 ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC), status = DONE;
+    int from = STDIN_FILENO, status = DONE;
     memset(u, 0, sizeof *u);
+    if (strcmp(file, "-") != 0) from = open(file, O_RDONLY | O_CLOEXEC);
     u->fd = from;
-    if (from < 0 || fstat(from, &u->before) != 0) return fail_text(file, "S3S_E_FILE", "%s", strerror(errno));
-    if (S_ISDIR(u->before.st_mode)) return fail_text(file, "S3S_E_FILE", "it is a directory");
-    if (!S_ISREG(u->before.st_mode) || lseek(from, 0, SEEK_CUR) != 0) { /* stdin may stand in the midst of a file */
+    if (from < 0 || fstat(from, &u->before) != 0) return fail_file(file, "%s", strerror(errno));
+    if (S_ISDIR(u->before.st_mode)) return fail_file(file, "it is a directory");
+    if (!S_ISREG(u->before.st_mode) || lseek(from, 0, SEEK_CUR) != 0) {
         status = upload_spool(u, file, from);
         if (from != STDIN_FILENO) (void)close(from);
-        if (status == DONE && fstat(u->fd, &u->before) != 0) status = fail_text(file, "S3S_E_FILE", "%s", strerror(errno));
+        if (!status && fstat(u->fd, &u->before) != 0) status = fail_file(file, "%s", strerror(errno));
     }
-    if (status) return status;
-    if ((uint64_t)u->before.st_size > PUT_MAX || (uint64_t)u->before.st_size > SIZE_MAX)
-        return fail_text(file, "S3S_E_TOO_LARGE", "%llu bytes; one PUT takes at most 5 GiB; split it into several objects",
-                         (ull)u->before.st_size);
-    u->n = (size_t)u->before.st_size;
-    if (u->n) u->data = mmap(NULL, u->n, PROT_READ, MAP_PRIVATE, u->fd, 0);
-    if (u->data == MAP_FAILED) {
-        u->data = NULL;
-        return fail_text(file, "S3S_E_FILE", "cannot be mapped: %s", strerror(errno));
-    }
-    return DONE;
+    return status ? status : upload_map(u, file);
 }
 
 static void upload_close(upload *u) {
@@ -1764,8 +1794,9 @@ static void entry_print_json(const s3s_entry *e, int buckets) {
 /* Columns as others print them: date, time (UTC), size, key. */
 static void entry_print(const s3s_entry *e, int buckets, size_t skip) {
     size_t n = strlen(e->key);
+    const char *when = e->last_modified;
     if (e->is_prefix) (void)print("%30s", "PRE ");
-    else (void)print("%.10s %.8s ", e->last_modified, strlen(e->last_modified) > 11 ? e->last_modified + 11 : "");
+    else (void)print("%.10s %.8s ", when, strlen(when) > 11 ? when + 11 : "");
     if (!e->is_prefix && !buckets) (void)print("%10llu ", (ull)e->size);
     key_show(stdout, e->key + (skip < n ? skip : 0));
     (void)print("\n");
@@ -1782,8 +1813,8 @@ static int verb_ls(void) {
     int buckets = strcmp(uri, "s3://") == 0;
     memset(&o, 0, sizeof o);
     if (!set.recursive) o.delimiter = "/";
-    p = strncmp(uri, "s3://", 5) == 0 ? strchr(uri + 5, '/') : NULL; /* keys are shown from their level on */
-    if (p && !set.recursive) skip = (size_t)(strrchr(uri, '/') - p);
+    p = strncmp(uri, "s3://", 5) == 0 ? strchr(uri + 5, '/') : NULL;
+    if (p && !set.recursive) skip = (size_t)(strrchr(uri, '/') - p); /* names from their level on */
     if (s3s_list_open(result.client, uri, &o, &list, &err) != S3S_OK) return fail(uri, &err);
     while ((r = s3s_list_next(list, &e, &err)) == S3S_OK) {
         if (set.json) entry_print_json(e, buckets);
@@ -1924,7 +1955,7 @@ typedef struct run {
     shard *shards;
     struct job *first;   /* shard 0's, opened ahead */
     pthread_mutex_t lock;
-    struct {             /* guarded by lock, as is shards[].over; the rest of a shard is its job's until then */
+    struct { /* guarded by lock, as is shards[].over; the rest of a shard is its job's until then */
         uint32_t next, front, failed;
         unsigned spools;
         char why[700], code[40]; /* of the first failure */
@@ -1939,7 +1970,7 @@ typedef struct job {
     board_row row;
     pid_t pid;
     int in, out;         /* our ends of the command's stdin and stdout; -1 = none */
-    int abandoned;       /* the collector shall not wait for the output's end; guarded by run.lock */
+    int abandoned;       /* its output's end is not waited for; guarded by run.lock */
 } job;
 
 static run *run_shown; /* for the statistics */
@@ -1980,7 +2011,7 @@ static void shard_fail(run *r, uint32_t index, const s3s_error *err) {
     const char *message = err->message;
     size_t n = strlen(r->from.uri);
     if (strncmp(message, r->from.uri, n) == 0 && strncmp(message + n, ": ", 2) == 0) message += n + 2;
-    run_fail(r, s3s_result_name(err->code), "shard %lu of %lu: %s", (unsigned long)index, (unsigned long)r->count, message);
+    run_fail(r, s3s_result_name(err->code), "shard %lu of %lu: %s", (ul)index, (ul)r->count, message);
 }
 
 /* ---- children */
@@ -1991,8 +2022,8 @@ static char **child_environment(uint32_t index, uint32_t count) {
     char **env;
     while (environ[n]) n++;
     env = (char **)need(malloc((n + 3) * sizeof *env));
-    env[k++] = format("S3S_SHARD_INDEX=%lu", (unsigned long)index);
-    env[k++] = format("S3S_SHARD_COUNT=%lu", (unsigned long)count);
+    env[k++] = format("S3S_SHARD_INDEX=%lu", (ul)index);
+    env[k++] = format("S3S_SHARD_COUNT=%lu", (ul)count);
     for (n = 0; environ[n]; n++)
         if (strncmp(environ[n], "S3S_SHARD_INDEX=", 16) != 0 && strncmp(environ[n], "S3S_SHARD_COUNT=", 16) != 0)
             env[k++] = environ[n];
@@ -2223,7 +2254,7 @@ static job *job_open(run *r, uint32_t index, s3s_error *err) {
     j->of = r;
     j->index = index;
     j->in = j->out = -1;
-    (void)snprintf(j->row.name, sizeof j->row.name, "shard %lu", (unsigned long)index);
+    (void)snprintf(j->row.name, sizeof j->row.name, "shard %lu", (ul)index);
     o.shard_index = index;
     o.shard_count = r->from.plan ? 0 : r->count;
     o.progress = board.running ? board_progress : NULL;
@@ -2240,7 +2271,7 @@ static job *job_open(run *r, uint32_t index, s3s_error *err) {
 }
 
 static char *run_output_path(const run *r, uint32_t index) {
-    return format("%s/%07lu", r->directory, (unsigned long)index);
+    return format("%s/%07lu", r->directory, (ul)index);
 }
 
 /* The command's end of its standard output: a pipe to the collector, or a file for --merge. 0 or errno. */
@@ -2345,7 +2376,7 @@ static void job_work(job *j) {
     if (s->broken && !err.message[0]) (void)snprintf(err.message, sizeof err.message, "no thread could be started");
     if (s->broken) shard_fail(r, j->index, &err);
     else if (s->status != 0)
-        run_fail(r, "COMMAND", "shard %lu of %lu: '%s' %s", (unsigned long)j->index, (unsigned long)r->count, r->command,
+        run_fail(r, "COMMAND", "shard %lu of %lu: '%s' %s", (ul)j->index, (ul)r->count, r->command,
                  status_show(s->status, how));
 }
 
@@ -2362,7 +2393,7 @@ static void run_shard(run *r, uint32_t index) {
     e = job_start(j);
     if (e) {
         r->shards[index].broken = 1;
-        run_fail(r, "COMMAND", "shard %lu of %lu: cannot start '%s': %s", (unsigned long)index, (unsigned long)r->count,
+        run_fail(r, "COMMAND", "shard %lu of %lu: cannot start '%s': %s", (ul)index, (ul)r->count,
                  r->command, strerror(e));
     } else {
         job_work(j);
@@ -2406,7 +2437,7 @@ static int run_divide(run *r) {
     if (r->jobs > r->count) r->jobs = r->count;
     if (most && r->jobs > most) {
         r->jobs = (uint32_t)most;
-        if (set.verbose) say("%lu jobs at a time are what --memory %llu has room for", (unsigned long)r->jobs, (ull)memory);
+        if (set.verbose) say("--memory %llu has room for %lu jobs", (ull)memory, (ul)r->jobs);
     }
     r->from.options.memory = memory / r->jobs;
     return DONE;
@@ -2420,7 +2451,8 @@ static int run_pin(run *r) {
     int fixed = o->expected_etag || o->version_id;
     if (r->from.plan || (o->size && fixed)) return DONE;
     r->first = job_open(r, 0, &err);
-    if (!r->first || s3s_reader_info(r->first->reader, &r->object, NULL, &err) != S3S_OK) return fail(r->from.uri, &err);
+    if (!r->first || s3s_reader_info(r->first->reader, &r->object, NULL, &err) != S3S_OK)
+        return fail(r->from.uri, &err);
     o->size = r->object.size;
     r->empty = o->size == 0;
     if (fixed) return DONE;
@@ -2436,9 +2468,10 @@ static int run_pin(run *r) {
 static uint64_t run_total(const run *r) {
     const s3s_read_options *o = &r->from.options;
     s3s_slice first, last;
-    if (!r->from.plan) return o->offset >= o->size ? 0 : o->length && o->length < o->size - o->offset ? o->length : o->size - o->offset;
-    if (s3s_plan_slice(r->from.plan, 0, &first) != S3S_OK || s3s_plan_slice(r->from.plan, r->count - 1, &last) != S3S_OK)
-        return 0;
+    uint64_t left = o->offset < o->size ? o->size - o->offset : 0;
+    if (!r->from.plan) return o->length && o->length < left ? o->length : left;
+    (void)s3s_plan_slice(r->from.plan, 0, &first);
+    (void)s3s_plan_slice(r->from.plan, r->count - 1, &last);
     return last.end - first.start;
 }
 
@@ -2487,8 +2520,8 @@ static int run_merge(run *r) {
 static int run_end(run *r) {
     if (interrupted()) return FAILED;
     if (r->at.failed > 1 && set.keep_going)
-        return fail_text(r->from.uri, r->at.code, "%lu of %lu shards failed; the first: %s", (unsigned long)r->at.failed,
-                         (unsigned long)r->count, r->at.why);
+        return fail_text(r->from.uri, r->at.code, "%lu of %lu shards failed; the first: %s", (ul)r->at.failed,
+                         (ul)r->count, r->at.why);
     if (r->at.failed) return fail_text(r->from.uri, r->at.code, "%s", r->at.why);
     if (result.output_gone) return DONE;
     return r->merge ? run_merge(r) : DONE;
@@ -2508,7 +2541,7 @@ static void run_more_stats(FILE *to) {
     (void)fprintf(to, ",\"shards\":[");
     for (i = 0; i < r->count; i++) {
         const shard *s = &r->shards[i];
-        (void)fprintf(to, "%s\n{\"index\":%lu,", i ? "," : "", (unsigned long)i);
+        (void)fprintf(to, "%s\n{\"index\":%lu,", i ? "," : "", (ul)i);
         if (s->known) (void)fprintf(to, "\"start\":%llu,\"end\":%llu,", (ull)s->start, (ull)s->end);
         (void)fprintf(to, "\"bytes\":%llu,\"requests\":%llu,\"bytes_received\":%llu,\"window_misses\":%llu,\"seconds\":%.6f",
                       (ull)s->stats.bytes_delivered, (ull)s->stats.requests, (ull)s->stats.bytes_received,
@@ -2534,7 +2567,8 @@ static int run_open(run *r) {
     for (i = 0; i < r->count; i++) r->shards[i].spool = -1;
     if (r->merge) {
         r->directory = temp_directory();
-        if (!r->directory) return fail_text(r->from.uri, "S3S_E_FILE", "no directory in %s: %s", temp_where(), strerror(errno));
+        if (!r->directory)
+            return fail_file(r->from.uri, "no directory in %s: %s", temp_where(), strerror(errno));
     }
     run_shown = r;
     result.more_stats = run_more_stats;
@@ -2544,11 +2578,11 @@ static int run_open(run *r) {
 
 /* Which object it was, and whether all shards are of one version of it. */
 static void run_note(run *r) {
-    const char *etag = r->from.plan ? s3s_plan_object(r->from.plan)->etag
-                       : r->object.etag[0] ? r->object.etag
-                       : r->from.options.expected_etag ? r->from.options.expected_etag : "";
+    const char *etag = r->from.options.expected_etag;
     uint32_t i;
-    (void)snprintf(result.etag, sizeof result.etag, "%s", etag);
+    if (r->object.etag[0]) etag = r->object.etag;
+    if (r->from.plan) etag = s3s_plan_object(r->from.plan)->etag;
+    (void)snprintf(result.etag, sizeof result.etag, "%s", etag ? etag : "");
     for (i = 0; i < r->count; i++) {
         if (r->shards[i].stats.pinned) result.pinned = 1;
         else if (r->shards[i].stats.requests) result.unpinned = 1;
