@@ -784,6 +784,8 @@ static void s3si_mem_free(const s3si_mem *mem, void *p) {
     if (p) mem->free(mem->user, p);
 }
 
+static int s3si_mem_is_libc(const s3si_mem *mem) { return mem->alloc == s3si_mem_libc_alloc; }
+
 static int s3si_mem_add(size_t a, size_t b, size_t *sum) {
     if (a > SIZE_MAX - b) return 0;
     *sum = a + b;
@@ -1164,6 +1166,7 @@ S3SI_UNUSED static void s3si_date_format_http(int64_t t, char out[32]) {
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -1205,6 +1208,19 @@ static int s3si_sys_cores(void) {
 S3SI_UNUSED static const char *s3si_sys_env(const char *name) {
     const char *v = getenv(name);
     return v && *v ? v : NULL;
+}
+
+/* Large blocks come from the system page by page and go back to it when they are freed, whichever thread
+ * frees them: a heap would keep them, an arena per thread, and hold several times what is in use. */
+static void *s3si_sys_pages(const s3si_mem *mem, size_t n) {
+    void *p;
+    if (!s3si_mem_is_libc(mem)) return s3si_mem_alloc(mem, n);
+    p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+static void s3si_sys_pages_free(const s3si_mem *mem, void *p, size_t n) {
+    if (!s3si_mem_is_libc(mem)) s3si_mem_free(mem, p);
+    else if (p) (void)munmap(p, n);
 }
 
 #if S3SI_THREADS
@@ -5538,12 +5554,12 @@ static s3si_slot *s3si_slot_acquire_locked(s3si_fetch *f, uint64_t n) {
         s = f->spare;
         f->spare = s->next;
         f->held -= s->cap;
-        s3si_mem_free(mem, s->data);
+        s3si_sys_pages_free(mem, s->data, s->cap);
         s3si_mem_free(mem, s);
     }
     if (f->held + n > f->plan.memory && f->held > 0) return NULL;
     s = (s3si_slot *)s3si_mem_zalloc(mem, sizeof *s);
-    if (s) s->data = (uint8_t *)s3si_mem_alloc(mem, (size_t)n);
+    if (s) s->data = (uint8_t *)s3si_sys_pages(mem, (size_t)n);
     if (!s || !s->data) {
         s3si_mem_free(mem, s);
         return NULL;
@@ -6524,7 +6540,7 @@ static void s3si_fetch_close(s3si_fetch *f) {
     while (f->spare) {
         s3si_slot *s = f->spare;
         f->spare = s->next;
-        s3si_mem_free(&e->mem, s->data);
+        s3si_sys_pages_free(&e->mem, s->data, s->cap);
         s3si_mem_free(&e->mem, s);
     }
     if (f->next == f) {

@@ -5,8 +5,8 @@
  *     cc -O2 -o s3stream tools/s3stream.c -pthread
  *     s3stream help
  *
- * It uses the header's public interface only, so it is also the longest example of it. From top to bottom
- * ('>>' leads to a section):
+ * It uses the header's public interface only, so it is also the longest example of it. From top to
+ * bottom ('>>' leads to a section):
  *
  *     >>text      numbers, sizes, JSON strings
  *     >>board     the live view on the terminal, and every line that goes to stderr
@@ -18,9 +18,9 @@
  *     >>run       a command per shard: children, feeders, collectors, merge
  *     >>verbs     the table of verbs, help, main
  *
- * Threads: main; a watcher for signals; one that draws the board; under `run` a feeder per active shard and
- * a collector for its command's output. Locks are never nested but watch.lock -> the library's.
- */
+ * Threads: main; a watcher for signals; one that draws the board; under `run` a feeder per active
+ * shard and a collector for its command's output. Locks are never nested but watch.lock -> the
+ * library's. */
 #define S3STREAM_IMPLEMENTATION
 #include "../s3stream.h"
 
@@ -55,8 +55,8 @@ enum { DONE = 0, FAILED = 1, USAGE = 2 }; /* exit statuses; 128 + signal when in
 #define PUT_MAX ((uint64_t)5 * 1024 * MIB) /* the most that one PutObject takes */
 
 /* >>text
- * Everything here is pure but for memory: what a program of this kind cannot do without, it does not
- * report but ends on. */
+ * Everything here is pure but for memory: what a program of this kind cannot do without, it does
+ * not report but ends on. */
 static void *need(void *p) {
     static const char text[] = "s3stream: out of memory\n";
     if (!p) {
@@ -204,10 +204,11 @@ static int write_all(int fd, const void *data, size_t n) { /* 0 or errno */
 }
 
 /* >>board
- * The board is a few lines on stderr that say how far things are: on a terminal they are redrawn in place
- * ten times a second, elsewhere (and only when asked for) one plain line a second is written. Rows belong to
- * whoever adds them; the counters in them are guarded by board.lock. All that goes to stderr goes through
- * here, so that the board is taken away first; it comes back with the next tick. */
+ * The board is a few lines on stderr that say how far things are: on a terminal they are redrawn in
+ * place ten times a second, elsewhere (and only when asked for) one plain line a second is written.
+ * Rows belong to whoever adds them; the counters in them are guarded by board.lock. All that goes
+ * to stderr goes through here, so that the board is taken away first; it comes back with the next
+ * tick. */
 typedef struct board_row {
     struct board_row *next;
     char name[24];
@@ -274,7 +275,8 @@ static size_t board_amount(char *out, size_t cap, uint64_t done, uint64_t total)
 
 static void board_measure_locked(uint64_t done) {
     int64_t now = now_us();
-    double seconds = (double)(now - board.last_us) / 1e6, weight = seconds / 2; /* the last 2 s or so */
+    double seconds = (double)(now - board.last_us) / 1e6;
+    double weight = seconds / 2; /* the last 2 s or so */
     if (seconds < 0.05) return;
     if (weight > 1 || board.last_us == board.began_us) weight = 1;
     board.rate += ((double)(done - board.last_bytes) / seconds - board.rate) * weight;
@@ -298,7 +300,8 @@ static void board_sum_locked(char *out, size_t cap) {
     n = strlen(out);
     if (total > done && (double)(total - done) < board.rate * 360000) {
         int left = (int)((double)(total - done) / board.rate);
-        (void)snprintf(out + n, cap - n, "  %d:%02d:%02d left", left / 3600, left / 60 % 60, left % 60);
+        (void)snprintf(out + n, cap - n, "  %d:%02d:%02d left", left / 3600, left / 60 % 60,
+                       left % 60);
     }
 }
 
@@ -348,7 +351,8 @@ static void board_conclude_locked(void) {
     uint64_t done = board.past;
     double seconds = (double)(now_us() - board.began_us) / 1e6;
     for (r = board.rows; r; r = r->next) done += r->done;
-    (void)snprintf(line, sizeof line, "s3stream: %s in %.1f s, %s/s\n", size_show((double)done, amount), seconds,
+    (void)snprintf(line, sizeof line, "s3stream: %s in %.1f s, %s/s\n",
+                   size_show((double)done, amount), seconds,
                    size_show((double)done / (seconds > 0 ? seconds : 1), rate));
     (void)write_all(STDERR_FILENO, line, strlen(line));
 }
@@ -363,7 +367,8 @@ static void *board_main(void *user) {
         until.tv_nsec += board.live ? 100000000 : 0;
         until.tv_sec += (board.live ? 0 : 1) + until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
-        while (!board.ending && rc == 0) rc = pthread_cond_timedwait(&board.wake, &board.lock, &until);
+        while (!board.ending && rc == 0)
+            rc = pthread_cond_timedwait(&board.wake, &board.lock, &until);
         if (board.ending) break;
         if (board.live) board_draw_live_locked();
         else board_draw_plain_locked();
@@ -420,10 +425,11 @@ static void board_progress(void *user, uint64_t done, uint64_t total) {
 }
 
 /* >>watch
- * What must not outlive an interruption is known here: readers, children, temporary files. Signal handlers
- * only write to a pipe; a thread reads it, cancels readers and sends SIGTERM to children, so that the main
- * flow comes to its end by itself. If it does not within a second, or if nothing of it can be cancelled
- * (a listing, an upload), that thread removes the temporary files and ends the process. */
+ * What must not outlive an interruption is known here: readers, children, temporary files. Signal
+ * handlers only write to a pipe; a thread reads it, cancels readers and sends SIGTERM to children,
+ * so that the main flow comes to its end by itself. If it does not within a second, or if nothing
+ * of it can be cancelled (a listing, an upload), that thread removes the temporary files and ends
+ * the process. */
 typedef struct watched {
     struct watched *next;
     s3s_reader *reader; /* NULL: none now */
@@ -666,7 +672,7 @@ static void *watch_main(void *user) {
     return NULL;
 }
 
-/* A signal that was ignored when we were started (nohup, a shell's background job) stays ignored. */
+/* A signal that was ignored when we were started (nohup, a background job) stays ignored. */
 static void watch_catch(int signal_number) {
     struct sigaction was, act;
     if (sigaction(signal_number, NULL, &was) == 0 && was.sa_handler == SIG_IGN) return;
@@ -677,8 +683,8 @@ static void watch_catch(int signal_number) {
     (void)sigaction(signal_number, &act, NULL);
 }
 
-/* A pipe that no command inherits. (Where there is no pipe2, one that another thread starts in just this
- * moment may hold the ends open until it ends.) */
+/* A pipe that no command inherits. (Where there is no pipe2, one that another thread starts in just
+ * this moment may hold the ends open until it ends.) */
 static int pipe_open(int ends[2]) {
 #ifdef __linux__
     return pipe2(ends, O_CLOEXEC);
@@ -713,9 +719,9 @@ static void watch_stop(void) {
 }
 
 /* >>options
- * One table of options; which verbs take which is a set of bits. An option's value comes from the command
- * line, else from the environment (S3STREAM_PART_SIZE for --part-size), else the library's default holds.
- * A parser answers NULL, or what would have been right. */
+ * One table of options; which verbs take which is a set of bits. An option's value comes from the
+ * command line, else from the environment (S3STREAM_PART_SIZE for --part-size), else the library's
+ * default holds. A parser answers NULL, or what would have been right. */
 enum {
     CAT = 1, RUN = 2, PLAN = 4, GET = 8, PUT = 16, LS = 32, STAT = 64, RM = 128,
     VERSION = 256, HELP = 512,
@@ -805,7 +811,8 @@ static const char *take_window(const char *text, void *to) {
     uint64_t n;
     if (strcmp(text, "learned") == 0) *(int64_t *)to = S3S_WINDOW_LEARNED;
     else if (strcmp(text, "dynamic") == 0) *(int64_t *)to = S3S_WINDOW_DYNAMIC;
-    else if (!size_parse(text, &n) || n == 0 || n > INT64_MAX) return "give learned, dynamic or a size, as in 64K";
+    else if (!size_parse(text, &n) || n == 0 || n > INT64_MAX)
+        return "give learned, dynamic or a size, as in 64K";
     else *(int64_t *)to = (int64_t)n;
     return NULL;
 }
@@ -839,8 +846,9 @@ static const char *take_shard(const char *text, void *to) {
     shard_choice *s = (shard_choice *)to;
     const char *rest = text;
     uint64_t index, count = 0;
-    if (!number_take(text, &index, &rest) || (*rest && (*rest != '/' || !number_parse(rest + 1, &count))) ||
-        (*rest && count == 0) || index > UINT32_MAX || count > UINT32_MAX)
+    if (!number_take(text, &index, &rest) ||
+        (*rest && (*rest != '/' || !number_parse(rest + 1, &count))) || (*rest && count == 0) ||
+        index > UINT32_MAX || count > UINT32_MAX)
         return "give I/N, shard I of N, or with --plan just I";
     if (count && index >= count) return "shards count from 0, so the last of N is N-1";
     s->given = 1;
@@ -851,7 +859,8 @@ static const char *take_shard(const char *text, void *to) {
 
 static const char *take_header(const char *text, void *to) { /* -H may be given several times */
     (void)to;
-    set.headers = (const char **)need(realloc(set.headers, (set.header_count + 2) * sizeof *set.headers));
+    set.headers =
+        (const char **)need(realloc(set.headers, (set.header_count + 2) * sizeof *set.headers));
     set.headers[set.header_count++] = text;
     set.headers[set.header_count] = NULL;
     return NULL;
@@ -870,53 +879,69 @@ typedef struct option_row {
 } option_row;
 
 static const option_row options[] = {
-    {"endpoint", 0, "URL", WIRE, take_text, &set.endpoint, "AWS", "AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL",
-     "the store: http://host:port"},
+    {"endpoint", 0, "URL", WIRE, take_text, &set.endpoint, "AWS",
+     "AWS_ENDPOINT_URL_S3 AWS_ENDPOINT_URL", "the store: http://host:port"},
     {"region", 0, "R", WIRE, take_text, &set.region, "us-east-1", "AWS_REGION AWS_DEFAULT_REGION",
      "what requests are signed for"},
     {"anonymous", 0, NULL, WIRE, take_flag, &set.anonymous, "", "", "do not sign requests"},
-    {"path-style", 0, NULL, WIRE, take_flag, &set.path_style, "", "", "http://host/bucket/key on AWS, too"},
-    {"shards", 'n', "N", RUN | PLAN, take_shards, &set.shards, "", "", "cut the object into N shards"},
+    {"path-style", 0, NULL, WIRE, take_flag, &set.path_style, "", "",
+     "http://host/bucket/key on AWS, too"},
+    {"shards", 'n', "N", RUN | PLAN, take_shards, &set.shards, "", "",
+     "cut the object into N shards"},
     {"jobs", 'j', "JOBS", RUN, take_shards, &set.jobs, "the number of cores, at least 4", "",
      "commands that run at the same time"},
     {"merge", 0, "cat|CMD", RUN, take_text, &set.merge, "cat", "",
-     "cat: the outputs in order; else run CMD once with the output files as \"$@\""},
-    {"keep-going", 0, NULL, RUN, take_flag, &set.keep_going, "", "", "a shard that fails does not stop the others"},
+     "cat: the outputs in order; else CMD is run once, with files of them"},
+    {"keep-going", 0, NULL, RUN, take_flag, &set.keep_going, "", "",
+     "a shard that fails does not stop the others"},
     {"range", 0, "A-B", READS, take_range, &set.range, "everything", "",
      "bytes A to B, A- (to the end) or -N (the last N)"},
     {"shard", 0, "I/N", CAT | GET, take_shard, &set.shard, "the whole object", "",
      "shard I of N, counted from 0; with --plan also just I"},
-    {"plan", 0, "FILE", MOVES, take_text, &set.plan, "none", "", "shards as `s3stream plan --json` wrote them; - is stdin"},
+    {"plan", 0, "FILE", MOVES, take_text, &set.plan, "none", "",
+     "shards as `s3stream plan --json` wrote them; - is stdin"},
     {"records", 0, "R", READS, take_text, &set.records, "lines", "",
-     "what is never cut: lines, delim:TEXT (escapes \\n \\t \\0 \\xHH), fixed:BYTES"},
+     "what is never cut: lines, delim:TEXT (\\n, \\t, \\0, \\xHH), fixed:BYTES"},
     {"strategy", 0, "S", READS, take_strategy, &set.strategy, "approx-correction", "",
-     "who finds record boundaries: each shard in its own reads, or smart-prealigned: ahead"},
+     "who finds boundaries: each shard in its own reads, or (smart-prealigned) a plan"},
     {"window", 0, "W", READS, take_window, &set.window, "learned", "",
-     "how far a shard reads past its end at first: learned, dynamic (64K) or a size"},
-    {"size", 0, "BYTES", READS, take_size, &set.size, "asked for", "", "the object's size, where it is known"},
-    {"etag", 0, "E", READS, take_text, &set.etag, "the first response's", "", "read this version or fail"},
-    {"version-id", 0, "V", READS, take_text, &set.version_id, "the latest", "", "read this version"},
+     "how far a shard reads past its end: learned, dynamic (64K) or a size"},
+    {"size", 0, "BYTES", READS, take_size, &set.size, "asked for", "",
+     "the object's size, where it is known"},
+    {"etag", 0, "E", READS, take_text, &set.etag, "the first response's", "",
+     "read this version or fail"},
+    {"version-id", 0, "V", READS, take_text, &set.version_id, "the latest", "",
+     "read this version"},
     {"part-size", 0, "SIZE", MOVES, take_some, &set.part_size, "chosen", "", "bytes a request"},
-    {"connections", 0, "N", WIRE, take_count, &set.connections, "16", "", "requests in flight at once"},
-    {"threads", 0, "N", WIRE, take_count, &set.threads, "the number of cores, at most 4", "", "threads for the network"},
+    {"connections", 0, "N", WIRE, take_count, &set.connections, "16", "",
+     "requests in flight at once"},
+    {"threads", 0, "N", WIRE, take_count, &set.threads, "the number of cores, at most 4", "",
+     "threads for the network"},
     {"memory", 0, "SIZE", READS, take_some, &set.memory, "64M", "",
      "bytes held at most, by the whole process"},
-    {"retries", 0, "N", WIRE, take_retries, &set.retries, "9", "", "attempts after the first without progress"},
-    {"no-hedge", 0, NULL, MOVES, take_flag, &set.no_hedge, "", "", "never ask twice for a slow part"},
+    {"retries", 0, "N", WIRE, take_retries, &set.retries, "9", "",
+     "attempts after the first without progress"},
+    {"no-hedge", 0, NULL, MOVES, take_flag, &set.no_hedge, "", "",
+     "never ask twice for a slow part"},
     {"if-match", 0, "ETAG", PUT, take_text, &set.if_match, "none", "", "only over this version"},
-    {"if-none-match", 0, "'*'", PUT, take_text, &set.if_none_match, "none", "", "only if there is no such object"},
+    {"if-none-match", 0, "'*'", PUT, take_text, &set.if_none_match, "none", "",
+     "only if there is no such object"},
     {"payload-signing", 0, "WHEN", PUT, take_signing, &set.sign_payload, "auto", "",
      "auto (over plain HTTP), always or never"},
-    {"content-type", 0, "TYPE", PUT, take_text, &set.content_type, "application/octet-stream", "", "of the object"},
+    {"content-type", 0, "TYPE", PUT, take_text, &set.content_type, "application/octet-stream", "",
+     "of the object"},
     {"json", 0, NULL, PLAN | LS | STAT, take_flag, &set.json, "", "", "JSON instead of a table"},
     {"recursive", 'r', NULL, LS, take_flag, &set.recursive, "", "", "every key below the prefix"},
-    {"progress", 0, NULL, MOVES | PUT, take_flag, &set.progress, "", "", "show progress, also off a terminal"},
+    {"progress", 0, NULL, MOVES | PUT, take_flag, &set.progress, "", "",
+     "show progress, also off a terminal"},
     {"no-progress", 0, NULL, MOVES | PUT, take_flag, &set.no_progress, "", "", "never show it"},
     {"stats", 0, "FILE", WIRE, take_text, &set.stats, "none", "",
-     "write one JSON object at the end; - is stdout, or stderr where stdout has the data"},
-    {NULL, 'H', "'Name: value'", WIRE, take_header, NULL, "", "", "one more header of every request to the store"},
+     "one JSON object at the end; -: stdout, or stderr where stdout has data"},
+    {NULL, 'H', "'Name: value'", WIRE, take_header, NULL, "", "",
+     "one more header of every request to the store"},
     {"trace", 0, NULL, WIRE, take_flag, &set.trace, "", "", "a line on stderr per request"},
-    {"verbose", 'v', NULL, WIRE, take_flag, &set.verbose, "", "", "what was resolved from where; retries"},
+    {"verbose", 'v', NULL, WIRE, take_flag, &set.verbose, "", "",
+     "what was resolved from where; retries"},
     {"help", 'h', NULL, ANY, take_flag, &set.help, "", "", "this text"},
     {"version", 0, NULL, VERSION | HELP, take_flag, &set.version, "", "", "the version"},
 };
@@ -992,8 +1017,9 @@ static void option_tables(struct option longs[OPTIONS + 1], char letters[2 * OPT
     letters[k] = 0;
 }
 
-/* Splits the arguments into options, operands and the command; their values are looked at later, when the
- * verb is known. Abbreviated names are refused: a later version may have a second one that fits. */
+/* Splits the arguments into options, operands and the command; their values are looked at later,
+ * when the verb is known. Abbreviated names are refused: a later version may have a second one that
+ * fits. */
 static int options_scan(int argc, char **argv) {
     struct option longs[OPTIONS + 1];
     char letters[2 * OPTIONS + 3];
@@ -1059,7 +1085,8 @@ static void options_warn(void) {
             option_variable(&options[i], name);
             if (strlen(name) == n && strncmp(*e, name, n) == 0) break;
         }
-        if (i == OPTIONS) say("the environment's %.*s is no option (s3stream help)", (int)(n < 80 ? n : 80), *e);
+        if (i == OPTIONS)
+            say("the environment's %.*s is no option (s3stream help)", (int)(n < 80 ? n : 80), *e);
     }
 }
 
@@ -1096,9 +1123,9 @@ static void options_tell(void) {
 }
 
 /* >>output
- * Every verb ends here: in one line on stderr when it failed, in the statistics when they were asked for,
- * and with a look at whether standard output took everything. A reader of our output who went away (EPIPE)
- * wants no more of it, which is no failure. */
+ * Every verb ends here: in one line on stderr when it failed, in the statistics when they were
+ * asked for, and with a look at whether standard output took everything. A reader of our output who
+ * went away (EPIPE) wants no more of it, which is no failure. */
 static struct {
     s3s_client *client;
     int64_t began_us;
@@ -1199,7 +1226,9 @@ static int output_close(void) {
     return e ? output_failed(e) : DONE;
 }
 
-static void stats_number(const char *name, uint64_t n) { (void)fprintf(result.stats, "\"%s\":%llu,", name, (ull)n); }
+static void stats_number(const char *name, uint64_t n) {
+    (void)fprintf(result.stats, "\"%s\":%llu,", name, (ull)n);
+}
 
 static void stats_body(const s3s_stats *s) {
     FILE *to = result.stats;
@@ -1214,8 +1243,8 @@ static void stats_body(const s3s_stats *s) {
     stats_number("connections_opened", s->connections_opened);
     if (s->records) stats_number("records", s->records);
     if (result.sent) stats_number("bytes_sent", result.sent);
-    (void)fprintf(to, "\"first_byte_seconds\":%.6f,\"seconds\":%.6f,\"pinned\":%s,\"etag\":", s->first_byte_seconds,
-                  (double)(now_us() - result.began_us) / 1e6,
+    (void)fprintf(to, "\"first_byte_seconds\":%.6f,\"seconds\":%.6f,\"pinned\":%s,\"etag\":",
+                  s->first_byte_seconds, (double)(now_us() - result.began_us) / 1e6,
                   result.pinned && !result.unpinned ? "true" : "false");
     json_text(to, result.etag);
 }
@@ -1231,7 +1260,8 @@ static int stats_write(void) {
     (void)fprintf(to, "{");
     stats_body(&s);
     if (result.more_stats) result.more_stats(to);
-    if (interrupted()) (void)fprintf(to, ",\"error\":{\"code\":\"S3S_E_CANCELLED\",\"message\":\"interrupted\"}");
+    if (interrupted())
+        (void)fprintf(to, ",\"error\":{\"code\":\"S3S_E_CANCELLED\",\"message\":\"interrupted\"}");
     else if (result.error_code[0]) {
         (void)fprintf(to, ",\"error\":{\"code\":\"%s\",\"message\":", result.error_code);
         json_text(to, result.error_text);
@@ -1241,7 +1271,8 @@ static int stats_write(void) {
     bad = ferror(to) || fflush(to) != 0;
     if (to != stdout && to != stderr && fclose(to) != 0) bad = 1;
     result.stats = NULL;
-    return bad ? fail_file(NULL, "cannot write --stats '%s': %s", set.stats, strerror(errno)) : DONE;
+    return bad ? fail_file(NULL, "cannot write --stats '%s': %s", set.stats, strerror(errno))
+               : DONE;
 }
 
 /* Opened before any work is done, so that hours of it do not end in a misspelt directory. */
@@ -1279,7 +1310,7 @@ static int client_open(void) {
 }
 
 /* >>reading
- * cat, get and plan. What a read needs is gathered once into a `reading`, from the options or a plan. */
+ * cat, get and plan. What a read needs is gathered once in a `reading`, from options or a plan. */
 typedef struct reading {
     const char *uri;
     s3s_read_options options;
@@ -1309,7 +1340,7 @@ static char *file_slurp(const char *path, size_t *n) {
     return NULL;
 }
 
-/* A plan fixes version, range and records; an option that says otherwise would be silently overruled. */
+/* A plan fixes version, range and records; other options for them would be silently overruled. */
 static int plan_conflicts(void) {
     const void *const held[] = {&set.range,   &set.size,    &set.etag,   &set.version_id,
                                 &set.records, &set.strategy, &set.shards};
@@ -1329,7 +1360,8 @@ static int plan_load(reading *g) {
     if (status) return status;
     text = file_slurp(set.plan, &n);
     if (!text) return fail_file(set.plan, "%s", strerror(errno));
-    if (s3s_plan_parse(result.client, text, n, &g->plan, &err) != S3S_OK) status = fail(set.plan, &err);
+    if (s3s_plan_parse(result.client, text, n, &g->plan, &err) != S3S_OK)
+        status = fail(set.plan, &err);
     free(text);
     if (status) return status;
     if (!g->uri) g->uri = s3s_plan_uri(g->plan);
@@ -1365,7 +1397,8 @@ static int reading_shard(reading *g) {
     const shard_choice *s = &set.shard;
     s3s_read_options *o = &g->options;
     uint32_t count = s3s_plan_count(g->plan);
-    if (!s->given) return g->plan && asked.verb->bit != RUN ? usage("--plan needs --shard I") : DONE;
+    if (!s->given)
+        return g->plan && asked.verb->bit != RUN ? usage("--plan needs --shard I") : DONE;
     if (!g->plan && !s->count) return usage("--shard %lu: of how many? Give I/N", (ul)s->index);
     if (g->plan && ((s->count && s->count != count) || s->index >= count))
         return usage("--plan '%s' has %lu shards, counted from 0", set.plan, (ul)count);
@@ -1404,7 +1437,8 @@ static void reading_note(s3s_reader *reader) {
     s3s_reader_stats(reader, &stats);
     if (stats.pinned) result.pinned = 1;
     else result.unpinned = 1;
-    if (s3s_reader_info(reader, &object, NULL, NULL) == S3S_OK) memcpy(result.etag, object.etag, sizeof result.etag);
+    if (s3s_reader_info(reader, &object, NULL, NULL) == S3S_OK)
+        memcpy(result.etag, object.etag, sizeof result.etag);
 }
 
 /* Everything a reader delivers into a descriptor, standard output where `name` is NULL. */
@@ -1420,7 +1454,8 @@ static int reading_copy(reading *g, int fd, const char *name) {
     memset(&row, 0, sizeof row);
     g->options.progress = board.running ? board_progress : NULL;
     g->options.progress_user = &row;
-    if (s3s_reader_open(result.client, g->uri, &g->options, &reader, &err) != S3S_OK) return fail(g->uri, &err);
+    if (s3s_reader_open(result.client, g->uri, &g->options, &reader, &err) != S3S_OK)
+        return fail(g->uri, &err);
     board_add(&row);
     watch_add(&w);
     watch_reader(&w, reader);
@@ -1436,7 +1471,7 @@ static int reading_copy(reading *g, int fd, const char *name) {
     return r == S3S_END ? DONE : fail(g->uri, &err);
 }
 
-/* Progress is for whoever waits in front of a terminal that does not scroll by with the data itself. */
+/* Progress is for whoever waits before a terminal, unless that scrolls by with the data itself. */
 static void progress_start(int stdout_has_data, int each_row) {
     int wanted = isatty(STDERR_FILENO) && !(stdout_has_data && !each_row && isatty(STDOUT_FILENO));
     if ((wanted || set.progress) && !set.no_progress) board_start(each_row);
@@ -1462,7 +1497,8 @@ static int cat_one(const char *uri) {
 static int verb_cat(void) {
     size_t i;
     int status = DONE;
-    if (set.plan && asked.operand_count > 1) return usage("--plan is of one object, but there are several URIs");
+    if (set.plan && asked.operand_count > 1)
+        return usage("--plan is of one object, but there are several URIs");
     pipe_widen(STDOUT_FILENO);
     progress_start(1, 0);
     if (!asked.operand_count) return cat_one(NULL);
@@ -1489,18 +1525,21 @@ static char *name_of(const char *uri) {
     if (p) scheme = (size_t)(p - uri) + 3;
     while (from > scheme && uri[from - 1] != '/') from--;
     if (from == scheme || from == n) return NULL; /* a bucket or host alone, or "directory/" */
-    if ((n - from == 1 && uri[from] == '.') || (n - from == 2 && memcmp(uri + from, "..", 2) == 0)) return NULL;
+    if ((n - from == 1 && uri[from] == '.') || (n - from == 2 && memcmp(uri + from, "..", 2) == 0))
+        return NULL;
     return format("%.*s", (int)(n - from), uri + from);
 }
 
 /* FILE, FILE/NAME where it is a directory, NAME where it is not given. */
 static int target_choose(target *t, const char *uri, const char *file) {
     struct stat st;
-    int directory = !file || (stat(file, &st) == 0 && S_ISDIR(st.st_mode)) || (*file && file[strlen(file) - 1] == '/');
+    int directory = !file || (stat(file, &st) == 0 && S_ISDIR(st.st_mode)) ||
+                    (*file && file[strlen(file) - 1] == '/');
     char *name = directory ? name_of(uri) : NULL;
     memset(t, 0, sizeof *t);
     t->fd = -1;
-    if (directory && !name) return usage("'%s' ends in no name for a file; give one: get URI FILE", uri);
+    if (directory && !name)
+        return usage("'%s' ends in no name for a file; give one: get URI FILE", uri);
     if (!directory) t->path = format("%s", file);
     else if (!file) t->path = format("%s", name);
     else t->path = format("%s%s%s", file, file[strlen(file) - 1] == '/' ? "" : "/", name);
@@ -1515,7 +1554,8 @@ static int target_create_temp(target *t) {
     for (tries = 0; tries < 16 && fd < 0; tries++) {
         unsigned random = (unsigned)((uint64_t)now_us() * 2654435761u >> 3) + (unsigned)tries;
         free(t->temp);
-        t->temp = format("%.*s.%.180s.s3stream-%ld-%08x", (int)(name - t->path), t->path, name, (long)getpid(), random);
+        t->temp = format("%.*s.%.180s.s3stream-%ld-%08x", (int)(name - t->path), t->path, name,
+                         (long)getpid(), random);
         fd = temp_create(t->temp);
         if (fd < 0 && errno != EEXIST) break;
     }
@@ -1593,7 +1633,9 @@ static int plan_make(reading *g) {
     p.window = o->window;
     p.expected_etag = o->expected_etag;
     p.version_id = o->version_id;
-    return s3s_plan_create(result.client, g->uri, &p, &g->plan, &err) == S3S_OK ? DONE : fail(g->uri, &err);
+    return s3s_plan_create(result.client, g->uri, &p, &g->plan, &err) == S3S_OK
+               ? DONE
+               : fail(g->uri, &err);
 }
 
 static int plan_print_json(const s3s_plan *plan) {
@@ -1636,7 +1678,7 @@ static int verb_plan(void) {
 /* >>store
  * put, ls, stat and rm. */
 
-/* ---- put: the bytes of one object, mapped; a stream is spooled first, for its length must be known */
+/* ---- put: one object's bytes, mapped; a stream is spooled first, to know its length */
 
 typedef struct upload {
     int fd;
@@ -1704,7 +1746,8 @@ static int upload_open(upload *u, const char *file) {
     if (!S_ISREG(u->before.st_mode) || lseek(from, 0, SEEK_CUR) != 0) {
         status = upload_spool(u, file, from);
         if (from != STDIN_FILENO) (void)close(from);
-        if (!status && fstat(u->fd, &u->before) != 0) status = fail_file(file, "%s", strerror(errno));
+        if (!status && fstat(u->fd, &u->before) != 0)
+            status = fail_file(file, "%s", strerror(errno));
     }
     return status ? status : upload_map(u, file);
 }
@@ -1716,7 +1759,8 @@ static void upload_close(upload *u) {
 
 static int upload_changed(const upload *u) {
     struct stat now;
-    return fstat(u->fd, &now) != 0 || now.st_size != u->before.st_size || now.st_mtime != u->before.st_mtime;
+    return fstat(u->fd, &now) != 0 || now.st_size != u->before.st_size ||
+           now.st_mtime != u->before.st_mtime;
 }
 
 static int upload_send(upload *u, const char *file, const char *uri) {
@@ -1758,7 +1802,8 @@ static int verb_put(void) {
     upload u;
     int status;
     if (!uri) return usage("'%s' lacks the object's name", asked.operands[1]);
-    (void)snprintf(upload_cut_text, sizeof upload_cut_text, "s3stream: put %s: '%.80s' was cut short while it was sent",
+    (void)snprintf(upload_cut_text, sizeof upload_cut_text,
+                   "s3stream: put %s: '%.80s' was cut short while it was sent",
                    uri_show(uri, shown, 240), file);
     for (p = upload_cut_text; *p; p++)
         if ((unsigned char)*p < 0x20) *p = '?';
@@ -1901,12 +1946,13 @@ static int verb_stat(void) {
 
 /* ---- rm */
 
-/* What may be deleted is one object by its name: never a bucket, nor what looks like a directory. */
+/* Deleted is one object by its name: never a bucket, nor what looks like a directory. */
 static int rm_check(const char *uri) {
     const char *key = strncmp(uri, "s3://", 5) == 0 ? strchr(uri + 5, '/') : NULL;
     if (strncmp(uri, "s3://", 5) != 0) return usage("'%s' is not an s3:// object", uri);
     if (!key || !key[1]) return usage("'%s' names a bucket, not an object", uri);
-    if (key[strlen(key) - 1] == '/') return usage("'%s' ends in '/': give each object's own name", uri);
+    if (key[strlen(key) - 1] == '/')
+        return usage("'%s' ends in '/': give each object's own name", uri);
     return DONE;
 }
 
@@ -1914,24 +1960,28 @@ static int verb_rm(void) {
     size_t i;
     s3s_error err;
     int status = DONE;
-    for (i = 0; i < asked.operand_count && status == DONE; i++) status = rm_check(asked.operands[i]);
     for (i = 0; i < asked.operand_count && status == DONE; i++)
-        if (s3s_delete(result.client, asked.operands[i], &err) != S3S_OK) status = fail(asked.operands[i], &err);
+        status = rm_check(asked.operands[i]);
+    for (i = 0; i < asked.operand_count && status == DONE; i++)
+        if (s3s_delete(result.client, asked.operands[i], &err) != S3S_OK)
+            status = fail(asked.operands[i], &err);
     return status;
 }
 
 /* >>run
- * A job is a shard at work: a reader, a command that it is fed to, and, where outputs are concatenated, a
- * collector that takes the command's output. The output of the lowest shard that is not over (the front) goes
- * straight to stdout; the others wait in unlinked files ("spools"), each written by its own collector, until
- * the front reaches them. Who ends the front shard also empties the spools of those that ended before it.
+ * A job is a shard at work: a reader, a command that it is fed to, and, where outputs are
+ * concatenated, a collector that takes the command's output. The output of the lowest shard that is
+ * not over (the front) goes straight to stdout; the others wait in unlinked files ("spools"), each
+ * written by its own collector, until the front reaches them. Who ends the front shard also empties
+ * the spools of those that ended before it.
  *
- *     run_work:  take a shard -> job_open -> child_start -> job_feed -> child_end -> shard_over -> the next
- *     collector: read the command's output -> stdout when at the front, else the spool
+ *     feeder     run_take -> job_open -> job_start -> job_feed -> child_end -> shard_over -> again
+ *     collector  read the command's output -> stdout when at the front, else the spool
  *
- * A command must never take a truncated input for a whole one: when its reader fails, its whole process group
- * is ended before its stdin is closed. The first failure halts everything, unless --keep-going. */
-enum { SPOOLS_MAX = 256, TICK_MS = 100, PATIENCE_MS = 5000 };
+ * A command must never take a truncated input for a whole one: when its reader fails, its whole
+ * process group is ended before its stdin is closed. The first failure halts everything, unless
+ * --keep-going. */
+enum { SPOOLS_MAX = 256, TICK_MS = 100, PATIENCE_US = 5000000 };
 
 typedef struct shard {
     uint64_t start, end; /* where its records are, once known */
@@ -2010,8 +2060,10 @@ static void run_cannot_write(run *r, const char *what, int e) {
 static void shard_fail(run *r, uint32_t index, const s3s_error *err) {
     const char *message = err->message;
     size_t n = strlen(r->from.uri);
-    if (strncmp(message, r->from.uri, n) == 0 && strncmp(message + n, ": ", 2) == 0) message += n + 2;
-    run_fail(r, s3s_result_name(err->code), "shard %lu of %lu: %s", (ul)index, (ul)r->count, message);
+    if (strncmp(message, r->from.uri, n) == 0 && strncmp(message + n, ": ", 2) == 0)
+        message += n + 2;
+    run_fail(r, s3s_result_name(err->code), "shard %lu of %lu: %s", (ul)index, (ul)r->count,
+             message);
 }
 
 /* ---- children */
@@ -2025,7 +2077,8 @@ static char **child_environment(uint32_t index, uint32_t count) {
     env[k++] = format("S3S_SHARD_INDEX=%lu", (ul)index);
     env[k++] = format("S3S_SHARD_COUNT=%lu", (ul)count);
     for (n = 0; environ[n]; n++)
-        if (strncmp(environ[n], "S3S_SHARD_INDEX=", 16) != 0 && strncmp(environ[n], "S3S_SHARD_COUNT=", 16) != 0)
+        if (strncmp(environ[n], "S3S_SHARD_INDEX=", 16) != 0 &&
+            strncmp(environ[n], "S3S_SHARD_COUNT=", 16) != 0)
             env[k++] = environ[n];
     env[k] = NULL;
     return env;
@@ -2037,8 +2090,9 @@ static void child_environment_free(char **env) {
     free(env);
 }
 
-/* Signals as a fresh program expects them, whatever we or whoever started us did; a group of its own, so
- * that what the command starts can be ended with it. SIGHUP stays as nohup may have left it. */
+/* Signals as a fresh program expects them, whatever we or whoever started us did; a group of its
+ * own, so that what the command starts can be ended with it. SIGHUP stays as nohup may have left
+ * it. */
 static void child_attributes(posix_spawnattr_t *a) {
     sigset_t all, none;
     (void)posix_spawnattr_init(a);
@@ -2050,7 +2104,8 @@ static void child_attributes(posix_spawnattr_t *a) {
     (void)posix_spawnattr_setsigdefault(a, &all);
     (void)posix_spawnattr_setsigmask(a, &none);
     (void)posix_spawnattr_setpgroup(a, 0);
-    (void)posix_spawnattr_setflags(a, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+    (void)posix_spawnattr_setflags(a, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
+                                          POSIX_SPAWN_SETPGROUP);
 }
 
 /* in: -1 = /dev/null, out: -1 = ours. 0 or errno. */
@@ -2076,8 +2131,8 @@ static int child_is_over(pid_t pid) {
     return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == pid;
 }
 
-/* Waits for a command. One that shall not go on gets SIGTERM, and SIGKILL if it does not heed that; then
- * nothing of its group is left to see its input end. */
+/* Waits for a command. One that shall not go on gets SIGTERM, and SIGKILL if it does not heed that;
+ * then nothing of its group is left to see its input end. */
 static int child_end(watched *w, pid_t pid, int unwanted) {
     int64_t asked_us = 0;
     long nap = 100;
@@ -2088,7 +2143,7 @@ static int child_end(watched *w, pid_t pid, int unwanted) {
             (void)kill(-pid, SIGTERM);
             asked_us = now_us();
             nap = 100;
-        } else if (kill_it && now_us() - asked_us > (interrupted() ? 500 : PATIENCE_MS) * (int64_t)1000) {
+        } else if (kill_it && now_us() - asked_us > (interrupted() ? 500000 : PATIENCE_US)) {
             (void)kill(-pid, SIGKILL);
         }
         nap_us(nap);
@@ -2117,7 +2172,7 @@ static int run_is_front(run *r, uint32_t index) {
     return yes;
 }
 
-/* Moves a spool to stdout. Called by its collector, or once that is gone by whoever moves the front. */
+/* Moves a spool to stdout. Called by its collector or, after that, by whoever moves the front. */
 static int shard_unspool(run *r, shard *s) {
     static const size_t cap = 65536;
     char *buf;
@@ -2274,7 +2329,7 @@ static char *run_output_path(const run *r, uint32_t index) {
     return format("%s/%07lu", r->directory, (ul)index);
 }
 
-/* The command's end of its standard output: a pipe to the collector, or a file for --merge. 0 or errno. */
+/* The command's end of its stdout: a pipe to the collector, or a file for --merge. 0 or errno. */
 static int job_open_output(job *j, int *theirs) {
     int ends[2];
     char *path;
@@ -2328,7 +2383,7 @@ static int job_write(job *j, const void *data, size_t n) {
     return 0;
 }
 
-/* S3S_END: the command has all of its input, or wants no more of it (which its exit status may explain). */
+/* S3S_END: the command has all of its input, or wants no more (its exit status tells why). */
 static s3s_result job_feed(job *j, s3s_error *err) {
     const void *data;
     size_t n;
@@ -2340,7 +2395,8 @@ static s3s_result job_feed(job *j, s3s_error *err) {
         if (e == EPIPE) return S3S_END;
         if (e) {
             memset(err, 0, sizeof *err);
-            (void)snprintf(err->message, sizeof err->message, "cannot write to '%s': %s", j->of->command, strerror(e));
+            (void)snprintf(err->message, sizeof err->message, "cannot write to '%s': %s",
+                           j->of->command, strerror(e));
             return err->code = e == ECANCELED ? S3S_E_CANCELLED : S3S_E_FILE;
         }
     }
@@ -2373,7 +2429,8 @@ static void job_work(job *j) {
     j->in = -1;
     if (collects) (void)pthread_join(collector, NULL);
     if (!s->broken) s->status = child_end(&j->watch, j->pid, 0);
-    if (s->broken && !err.message[0]) (void)snprintf(err.message, sizeof err.message, "no thread could be started");
+    if (s->broken && !err.message[0])
+        (void)snprintf(err.message, sizeof err.message, "no thread could be started");
     if (s->broken) shard_fail(r, j->index, &err);
     else if (s->status != 0)
         run_fail(r, "COMMAND", "shard %lu of %lu: '%s' %s", (ul)j->index, (ul)r->count, r->command,
@@ -2427,11 +2484,11 @@ static void *run_work(void *user) {
 
 /* --memory is for all that happens at once. */
 static int run_divide(run *r) {
-    uint64_t memory = set.memory ? set.memory : 64 * MIB, least = set.part_size ? set.part_size : MIB / 4;
-    uint64_t most = memory / least;
+    uint64_t memory = set.memory ? set.memory : 64 * MIB;
+    uint64_t most = memory / (set.part_size ? set.part_size : MIB / 4);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (most == 0 && set.part_size)
-        return usage("--part-size %llu does not fit --memory %llu; lower the one or raise the other",
+        return usage("--part-size %llu does not fit --memory %llu; lower it or raise that",
                      (ull)set.part_size, (ull)memory);
     r->jobs = set.jobs ? set.jobs : cores > 4 ? (uint32_t)cores : 4;
     if (r->jobs > r->count) r->jobs = r->count;
@@ -2443,8 +2500,8 @@ static int run_divide(run *r) {
     return DONE;
 }
 
-/* All shards are to be of one version: the first one's response tells size and ETag, and the others are
- * opened with them. */
+/* All shards are to be of one version: the first one's response tells size and ETag, and the others
+ * are opened with them. */
 static int run_pin(run *r) {
     s3s_read_options *o = &r->from.options;
     s3s_error err;
@@ -2470,8 +2527,8 @@ static uint64_t run_total(const run *r) {
     s3s_slice first, last;
     uint64_t left = o->offset < o->size ? o->size - o->offset : 0;
     if (!r->from.plan) return o->length && o->length < left ? o->length : left;
-    (void)s3s_plan_slice(r->from.plan, 0, &first);
-    (void)s3s_plan_slice(r->from.plan, r->count - 1, &last);
+    if (s3s_plan_slice(r->from.plan, 0, &first) != S3S_OK) return 0;
+    if (s3s_plan_slice(r->from.plan, r->count - 1, &last) != S3S_OK) return 0;
     return last.end - first.start;
 }
 
@@ -2481,7 +2538,8 @@ static void run_start(run *r) {
     pthread_mutex_lock(&board.lock);
     board.total = run_total(r);
     pthread_mutex_unlock(&board.lock);
-    while (started + 1 < r->jobs && pthread_create(&threads[started], NULL, run_work, r) == 0) started++;
+    while (started + 1 < r->jobs && pthread_create(&threads[started], NULL, run_work, r) == 0)
+        started++;
     (void)run_work(r);
     for (i = 0; i < started; i++) (void)pthread_join(threads[i], NULL);
     free(threads);
@@ -2511,17 +2569,21 @@ static int run_merge(run *r) {
     watch_remove(&w);
     for (i = 0; argv[i]; i++) free(argv[i]);
     free(argv);
-    if (e) return fail_text(r->from.uri, "COMMAND", "cannot start --merge '%s': %s", r->merge, strerror(e));
+    if (e)
+        return fail_text(r->from.uri, "COMMAND", "cannot start --merge '%s': %s", r->merge,
+                         strerror(e));
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE) return output_failed(EPIPE);
-    if (status) return fail_text(r->from.uri, "COMMAND", "--merge '%s' %s", r->merge, status_show(status, how));
+    if (status)
+        return fail_text(r->from.uri, "COMMAND", "--merge '%s' %s", r->merge,
+                         status_show(status, how));
     return DONE;
 }
 
 static int run_end(run *r) {
     if (interrupted()) return FAILED;
     if (r->at.failed > 1 && set.keep_going)
-        return fail_text(r->from.uri, r->at.code, "%lu of %lu shards failed; the first: %s", (ul)r->at.failed,
-                         (ul)r->count, r->at.why);
+        return fail_text(r->from.uri, r->at.code, "%lu of %lu shards failed; the first: %s",
+                         (ul)r->at.failed, (ul)r->count, r->at.why);
     if (r->at.failed) return fail_text(r->from.uri, r->at.code, "%s", r->at.why);
     if (result.output_gone) return DONE;
     return r->merge ? run_merge(r) : DONE;
@@ -2542,11 +2604,14 @@ static void run_more_stats(FILE *to) {
     for (i = 0; i < r->count; i++) {
         const shard *s = &r->shards[i];
         (void)fprintf(to, "%s\n{\"index\":%lu,", i ? "," : "", (ul)i);
-        if (s->known) (void)fprintf(to, "\"start\":%llu,\"end\":%llu,", (ull)s->start, (ull)s->end);
-        (void)fprintf(to, "\"bytes\":%llu,\"requests\":%llu,\"bytes_received\":%llu,\"window_misses\":%llu,\"seconds\":%.6f",
-                      (ull)s->stats.bytes_delivered, (ull)s->stats.requests, (ull)s->stats.bytes_received,
-                      (ull)s->stats.window_misses, s->stats.seconds);
-        if (s->over && !s->broken && WIFEXITED(s->status)) (void)fprintf(to, ",\"status\":%d", WEXITSTATUS(s->status));
+        if (s->known) stats_number("start", s->start), stats_number("end", s->end);
+        stats_number("bytes", s->stats.bytes_delivered);
+        stats_number("requests", s->stats.requests);
+        stats_number("bytes_received", s->stats.bytes_received);
+        stats_number("window_misses", s->stats.window_misses);
+        (void)fprintf(to, "\"seconds\":%.6f", s->stats.seconds);
+        if (s->over && !s->broken && WIFEXITED(s->status))
+            (void)fprintf(to, ",\"status\":%d", WEXITSTATUS(s->status));
         (void)fprintf(to, "}");
     }
     (void)fprintf(to, "]");
@@ -2592,7 +2657,8 @@ static void run_note(run *r) {
 static int verb_run(void) {
     static run r; /* the statistics are written after we return */
     int status;
-    if (!asked.command || !asked.command[0]) return usage("give the command after --: run URI -n N -- CMD ARGS...");
+    if (!asked.command || !asked.command[0])
+        return usage("give the command after --: run URI -n N -- CMD ARGS...");
     if (!set.shards && !set.plan) return usage("give -n N, the number of shards");
     (void)pthread_mutex_init(&r.lock, NULL);
     r.merge = set.merge && strcmp(set.merge, "cat") != 0 ? set.merge : NULL;
@@ -2622,27 +2688,29 @@ static int verb_help(void); /* it lists the table that holds it */
 
 static const verb_row verbs[] = {
     {"cat", CAT, verb_cat, "URI...", 1, SIZE_MAX, "objects, ranges or shards to stdout, in order",
-     "Reads with many requests at once and writes in order. With --shard I/N just the records whose first\n"
-     "byte lies in the I-th of N equal parts: the shards of all N workers, concatenated, are the object,\n"
-     "and every record is in exactly one. With --plan the URI may be left out.\n"},
+     "Reads with many requests at once and writes in order. With --shard I/N just the records\n"
+     "whose first byte lies in the I-th of N equal parts: the shards of all N workers,\n"
+     "concatenated, are the object, and every record is in exactly one. With --plan the URI may\n"
+     "be left out.\n"},
     {"run", RUN, verb_run, "URI -n N -- CMD ARGS...", 1, 1, "shard i on the stdin of its own CMD",
-     "Runs CMD once per shard, JOBS at a time, with S3S_SHARD_INDEX and S3S_SHARD_COUNT in its environment.\n"
-     "The outputs come in the order of the shards; what has to wait for its turn does so in unlinked files in\n"
-     "TMPDIR. With --merge CMD they are files that `sh -c CMD` gets as \"$@\" (at its end, if it does not\n"
-     "mention them) once all shards have exited with 0. The first failure ends the other commands.\n"
-     "With --plan the shards are the plan's, and -n and the URI are left out.\n"},
+     "Runs CMD once per shard, JOBS at a time, with S3S_SHARD_INDEX and S3S_SHARD_COUNT in its\n"
+     "environment. The outputs come in the order of the shards; what has to wait for its turn\n"
+     "does so in unlinked files in TMPDIR. With --merge CMD they are files that `sh -c CMD` gets\n"
+     "as \"$@\" (at its end, if it does not mention them) once all shards have exited with 0. The\n"
+     "first failure ends the other commands. With --plan the shards are the plan's, and -n and\n"
+     "the URI may be left out.\n"},
     {"plan", PLAN, verb_plan, "URI -n N", 1, 1, "where N shards begin and end",
-     "By default the shards are nominal: each worker finds its ends when it reads. With --strategy\n"
-     "smart-prealigned they are found now, by one small request each, and are exact.\n"},
+     "By default the shards are nominal: each worker finds its ends when it reads. With\n"
+     "--strategy smart-prealigned they are found now, by one small request each, and are exact.\n"},
     {"get", GET, verb_get, "URI [FILE]", 1, 2, "an object into a file",
-     "FILE defaults to the last component of the key; - is stdout; in a directory it gets that name. The file\n"
-     "appears under its name when it is whole and on the disk, or not at all.\n"},
+     "FILE defaults to the last component of the key; - is stdout; in a directory it gets that\n"
+     "name. The file appears under its name when it is whole and on the disk, or not at all.\n"},
     {"put", PUT, verb_put, "FILE|- URI", 2, 2, "a file, or stdin, as one object",
-     "At most 5 GiB. A URI that ends in '/' takes the file's name. stdin is spooled to an unlinked file in\n"
-     "TMPDIR first, for its length must be known.\n"},
+     "At most 5 GiB. A URI that ends in '/' takes the file's name. What is not a file of known\n"
+     "length is spooled to an unlinked one in TMPDIR first.\n"},
     {"ls", LS, verb_ls, "[URI]", 0, 1, "buckets, or the keys below a prefix",
-     "s3:// (the default) lists buckets, s3://bucket/prefix one level of keys: date, time (UTC), size, name.\n"
-     "Control characters in names are shown as \\xHH.\n"},
+     "s3:// (the default) lists buckets, s3://bucket/prefix one level of keys: date, time (UTC),\n"
+     "size, name. Control characters in names are shown as \\xHH.\n"},
     {"stat", STAT, verb_stat, "URI", 1, 1, "size, ETag, date and metadata of an object", ""},
     {"rm", RM, verb_rm, "URI...", 1, SIZE_MAX, "deletes objects, each by its own name",
      "A URI without a key, or that ends in '/', is refused.\n"},
@@ -2659,29 +2727,33 @@ static const verb_row *verb_find(const char *name) {
 }
 
 static void help_option(const option_row *o) {
-    char left[80], letter[4] = "";
-    if (o->letter) (void)snprintf(letter, sizeof letter, "-%c", o->letter);
-    (void)snprintf(left, sizeof left, "%s%s%s%s%s%s", letter, o->letter && o->name ? ", " : "", o->name ? "--" : "",
-                   o->name ? o->name : "", o->value ? " " : "", o->value ? o->value : "");
-    (void)print("  %-26s %s", left, o->text);
-    if (*o->otherwise && strcmp(o->otherwise, "none") != 0) (void)print(" (default: %s)", o->otherwise);
+    char left[80];
+    size_t n = 0;
+    if (o->letter) n = (size_t)snprintf(left, sizeof left, "-%c%s", o->letter, o->name ? ", " : "");
+    if (o->name) n += (size_t)snprintf(left + n, sizeof left - n, "--%s", o->name);
+    if (o->value) (void)snprintf(left + n, sizeof left - n, " %s", o->value);
+    (void)print("  %-22s %s", left, o->text);
+    if (*o->otherwise && strcmp(o->otherwise, "none") != 0)
+        (void)print("%s(default: %s)", strlen(o->text) < 50 ? " " : "\n                         ",
+                    o->otherwise);
     (void)print("\n");
 }
 
 static void help_verb(const verb_row *v) {
+    const char *more = v->bit & (READS | STAT) ? ", http://host/path, file:///path" : "";
     size_t i;
-    (void)print("s3stream %s%s%s%s\n%s: %s\n", v->name, *v->operands ? " " : "", v->operands,
-                v->bit & WIRE ? " [OPTIONS]" : "", v->name, v->text);
-    if (*v->details) (void)print("\n%s", v->details);
-    (void)print("\n");
+    (void)print("s3stream %s %s%s: %s\n\n", v->name, v->operands, v->bit & WIRE ? " [OPTIONS]" : "",
+                v->text);
+    (void)print("%s%s", v->details, *v->details ? "\n" : "");
     for (i = 0; i < OPTIONS; i++)
         if (options[i].verbs & v->bit) help_option(&options[i]);
     if (!(v->bit & WIRE)) return;
-    (void)print("\nOptions stand anywhere before --. Each long one that takes a value is also a variable: S3STREAM_REGION for\n"
-                "--region. Sizes: K, M, G, T are powers of 1024, KB, MB, GB, TB of 1000. URIs: s3://bucket/key (the key is\n"
-                "literal)%s. Keys come from AWS_ACCESS_KEY_ID,\nAWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.\n"
+    (void)print("\nOptions stand anywhere before --. Each long one that takes a value is also a\n"
+                "variable: S3STREAM_REGION for --region. Sizes: K, M, G, T are powers of 1024;\n"
+                "KB, MB, GB, TB of 1000. URIs: s3://bucket/key (the key is literal)%s.\n"
+                "Keys come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.\n"
                 "Exit status: 0 done, 1 failed, 2 bad usage, 128 + the signal when interrupted.\n",
-                v->bit & (READS | STAT) ? ", http://host/path, file:///path" : "");
+                more);
 }
 
 static int verb_help(void) {
@@ -2698,14 +2770,15 @@ static int verb_help(void) {
         (void)snprintf(left, sizeof left, "%s %s", verbs[i].name, verbs[i].operands);
         (void)print("  s3stream %-28s %s\n", left, verbs[i].text);
     }
-    (void)print("\nCount the lines of a big object in 8 shards, each read and counted beside the others:\n\n"
+    (void)print("\nCount the lines of a big object in 8 shards, each read and counted beside the\n"
+                "others:\n\n"
                 "  s3stream run s3://bucket/key -n 8 -- wc -l\n\n"
                 "`s3stream help VERB` tells a verb's options.\n");
     return DONE;
 }
 
-/* Which verb, and are its operands right in number. What stands behind -- is run's command; elsewhere it is
- * operands that may begin with '-'. */
+/* Which verb, and are its operands right in number. What stands behind -- is run's command;
+ * elsewhere it is operands that may begin with '-'. */
 static int verb_choose(void) {
     const char *name = asked.operand_count ? asked.operands[0] : NULL;
     size_t i, least;
@@ -2725,19 +2798,22 @@ static int verb_choose(void) {
         asked.operands[asked.operand_count++] = asked.command[i];
     for (i = 0, least = asked.verb->least; i < OPTIONS; i++) {
         if (chosen[i].text && options[i].to == &set.help) return DONE;
-        if (chosen[i].text && options[i].to == &set.plan && asked.verb->bit & (CAT | RUN)) least = 0;
+        if (chosen[i].text && options[i].to == &set.plan && asked.verb->bit & (CAT | RUN))
+            least = 0;
     }
     if (asked.operand_count < least) return usage("give %s", asked.verb->operands);
-    if (asked.operand_count > asked.verb->most) return usage("'%s' is one operand too many", asked.operands[asked.verb->most]);
+    if (asked.operand_count > asked.verb->most)
+        return usage("'%s' is one operand too many", asked.operands[asked.verb->most]);
     return DONE;
 }
 
-/* Descriptors 0 to 2 that we were started without would become those of sockets and files. Opened the wrong
- * way round, so that using them is an error. */
+/* Descriptors 0 to 2 that we were started without would become those of sockets and files. Opened
+ * the wrong way round, so that using them is an error. */
 static void fill_descriptors(void) {
     int fd;
     for (fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0) _exit(FAILED);
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
+            _exit(FAILED);
 }
 
 static int verb_has_output(void) {
@@ -2756,7 +2832,7 @@ static int verb_run_on_wire(void) {
     return status;
 }
 
-/* The statistics come before stdout is closed when they go there, and after it when they tell of it. */
+/* Statistics are written before stdout is closed if they go there, else after, to tell of that. */
 static int finish(int status) {
     int more = 0;
     if (!result.stats_on_stdout) more = output_close();
