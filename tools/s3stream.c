@@ -19,8 +19,8 @@
  *     >>verbs     the table of verbs, help, main
  *
  * Threads: main; a watcher for signals; one that draws the board; under `run` a feeder per active
- * shard and a collector for its command's output. Locks are never nested but watch.lock -> the
- * library's. */
+ * shard and a collector for its command's output. Locks nest in one order only: run.lock,
+ * watch.lock, the library's. */
 #define S3STREAM_IMPLEMENTATION
 #include "../s3stream.h"
 
@@ -2228,18 +2228,20 @@ static void shard_spool_close(run *r, shard *s) {
     pthread_mutex_unlock(&r->lock);
 }
 
-/* A shard has ended. If it was the front, the front moves on over all that ended before. */
+/* A shard has ended. If it was the front, the front moves on over all that ended before. Once we are
+ * halted it stays where it is: what was written is the beginning of the whole, never a part of it
+ * with a gap in front of the next. */
 static void shard_over(run *r, uint32_t index) {
     pthread_mutex_lock(&r->lock);
     r->shards[index].over = 1;
     if (r->at.front == index)
-        while (r->at.front < r->count && r->shards[r->at.front].over) {
+        while (r->at.front < r->count && r->shards[r->at.front].over && !halted()) {
             shard *s = &r->shards[r->at.front];
             pthread_mutex_unlock(&r->lock);
-            if (!s->broken && !halted()) (void)shard_unspool(r, s);
+            if (!s->broken) (void)shard_unspool(r, s);
             shard_spool_close(r, s);
             pthread_mutex_lock(&r->lock);
-            r->at.front++;
+            if (!halted()) r->at.front++;
         }
     pthread_mutex_unlock(&r->lock);
 }

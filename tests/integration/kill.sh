@@ -18,7 +18,7 @@ pause() { sleep "$(awk "BEGIN { printf \"%.3f\", $1 * $RANDOM / 32768 }")"; } # 
 ended() { # sets status; within 5 s after the signal
     local i
     for ((i = 0; i < 500; i++)); do
-        [ -d "/proc/$pid" ] && [ "$(cut -d ' ' -f 3 "/proc/$pid/stat" 2>/dev/null)" != Z ] || break
+        case $(cut -d ' ' -f 3 "/proc/$pid/stat") in '' | Z) break ;; esac
         sleep 0.01
     done
     ticks=$i
@@ -54,15 +54,15 @@ for signal in INT TERM KILL; do
             whole=$((whole + 1))
             cmp "$tmp/target/file" "$text" >&2 || wrong+=" round $round: a file that is not whole;"
         fi
-        if [ $status -eq 0 ]; then
+        if [ "$status" -eq 0 ]; then
             [ -e "$tmp/target/file" ] || wrong+=" round $round: 0 without a file;"
-        elif [ $status -eq $want ]; then
+        elif [ $status -eq "$want" ]; then
             cut=$((cut + 1))
         else
             wrong+=" round $round: exit status $status: $(head -c 300 "$tmp/err");"
         fi
         if [ $signal != KILL ]; then
-            left=$(ls -A "$tmp/target" | grep -vx file)
+            left=$(find "$tmp/target" -mindepth 1 ! -name file)
             [ -z "$left" ] || wrong+=" round $round: left $left;"
             [ "$(wc -l <"$tmp/err")" -le 1 ] || wrong+=" round $round: more than a line: $(head -c 300 "$tmp/err");"
         fi
@@ -95,15 +95,14 @@ for signal in INT TERM; do
     sleep 0.4
     kill -$signal "$pid"
     ended
-    is $status $want "cat: SIG$signal, exit status $want"
+    is "$status" "$want" "cat: SIG$signal, exit status $want"
     n=$(stat -c %s "$tmp/out")
     ok "... and what came is the beginning, $n of $size bytes" cmp -n "$n" "$tmp/out" "$text"
 done
 
 # While it waits for a consumer, and while it waits for a server.
 mkfifo "$tmp/fifo"
-sleep 30 <"$tmp/fifo" &
-reader=$!
+exec 5<>"$tmp/fifo" # opened, never read
 env --default-signal=INT "$S3STREAM" cat --endpoint "$fast" "$uri" >"$tmp/fifo" 2>"$tmp/err" &
 pid=$!
 sleep 0.7
@@ -111,8 +110,7 @@ kill -INT $pid
 ended
 is "$status" 130 "cat: SIGINT while the consumer does not read: exit status 130"
 ok "... within a second" test "$ticks" -lt 100
-kill $reader 2>/dev/null
-{ wait $reader; } 2>/dev/null
+exec 5>&-
 
 for fault in accept-stall status=503 delay=20000 stall=1000; do
     serve_start "$dir" --fault $fault
@@ -155,7 +153,7 @@ for signal in INT TERM; do
         pause 0.4
         kill -$signal "$pid"
         ended
-        [ "$status" -eq $want ] || wrong+=" round $round: exit status $status;"
+        [ "$status" -eq "$want" ] || wrong+=" round $round: exit status $status;"
         [ "$ticks" -lt 300 ] || wrong+=" round $round: after $((ticks * 10)) ms;"
         left=$(ls -A "$tmp/private")
         [ -z "$left" ] || wrong+=" round $round: left $left;"
@@ -201,7 +199,7 @@ for signal in INT TERM; do
     sleep 0.5
     kill -$signal "$pid"
     ended
-    is $status $want "put: SIG$signal, exit status $want"
+    is "$status" "$want" "put: SIG$signal, exit status $want"
     ok "... within a second" test "$ticks" -lt 100
     [ ! -e "$dir/bucket/new-$signal" ] || ok "... the object whole or not there" cmp "$text" "$dir/bucket/new-$signal"
     serve_stop

@@ -7,11 +7,7 @@ big=$tmp/data
 if [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 2000000 ]; then
     big=$(mktemp -d /dev/shm/s3s.XXXXXX)
 fi
-leave() {
-    [ "$big" = "$tmp/data" ] || rm -rf "$big"
-    on_exit
-}
-trap leave EXIT
+trap 'on_exit; rm -rf "$big"' EXIT
 mkdir -p "$big/bucket"
 truncate -s 4G "$big/bucket/sparse"
 limit=$((40 * 1024)) # KiB: the 32 MiB that were allowed, and 8 for the program

@@ -12,12 +12,7 @@ big=$tmp/big
 if [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 4000000 ]; then
     big=$(mktemp /dev/shm/s3s.XXXXXX)
 fi
-leave() {
-    "$S3STREAM_FAST" rm "s3://$bucket/small" "s3://$bucket/big" >/dev/null 2>&1
-    rm -f "$big"
-    on_exit
-}
-trap leave EXIT
+trap 'on_exit; rm -f "$big"' EXIT
 
 apt-cache dumpavail >"$small" 2>/dev/null
 if [ "$(stat -c %s "$small")" -lt 10000000 ]; then
@@ -235,5 +230,6 @@ one_line "--anonymous on a private object" 'AccessDenied|403' "$S3STREAM" cat --
 one_line "a missing key" '404' "$S3STREAM" cat "s3://$bucket/missing"
 one_line "a missing bucket" '404' "$S3STREAM" cat "s3://$bucket-missing/x"
 one_line "a range beyond the end" '416|[Rr]ange' "$S3STREAM" cat "$uri" --range "$((size + 10))-"
+ok "rm: the two texts" "$S3STREAM" rm "$uri" "s3://$bucket/big"
 
 plan_end
