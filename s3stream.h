@@ -6048,9 +6048,10 @@ static void s3si_part_teach_locked(s3si_part *p) {
     s3si_knowledge *k = s3si_knowledge_locked(f->engine, f->knowledge);
     size_t n = p->filled < 65536 ? (size_t)p->filled : 65536, mid;
     unsigned match = 0;
-    if (p->filled < 65536 || seconds <= 0) return;
-    f->peers[f->peer_count++ % S3SI_FETCH_PEERS] = seconds / (double)p->filled;
-    k->bandwidth = 0.7 * k->bandwidth + 0.3 * (double)p->filled / seconds;
+    if (p->filled >= 65536 && seconds > 0) { /* less is all latency */
+        f->peers[f->peer_count++ % S3SI_FETCH_PEERS] = seconds / (double)p->filled;
+        k->bandwidth = 0.7 * k->bandwidth + 0.3 * (double)p->filled / seconds;
+    }
     if (!s3si_fetch_learns(f)) return;
     /* a record that began earlier */
     mid = s3si_records_scan(&f->plan.records, &match, p->slot->data, n);
