@@ -5405,11 +5405,11 @@ static s3s_result s3si_source_head(s3si_source *s, s3si_engine *e, s3s_object *o
  * for its missing bytes. The one to finish first stays in the list (the slower is cut off at what
  * it had), the other is abandoned. */
 enum { S3SI_FETCH_ASKING = 0, S3SI_FETCH_FIRST, S3SI_FETCH_RUNNING, S3SI_FETCH_FAILED };
-enum { S3SI_FETCH_PEERS = 8, S3SI_FETCH_AHEAD = 3 };
+enum { S3SI_FETCH_PEERS = 8, S3SI_FETCH_AHEAD = 2 };
 enum { S3SI_WAIT_NONE = 0, S3SI_WAIT_BYTES, S3SI_WAIT_ANY };
 /* A consumer that was served less than so long ago is woken for a worthwhile piece only: each
  * wake-up costs two context switches. It looks by itself when the time is over. */
-enum { S3SI_FETCH_PIECE = 1024 * 1024 };
+enum { S3SI_FETCH_PIECE = 2 * 1024 * 1024 };
 static const int64_t s3si_fetch_piece_us = 5000;
 static const int64_t s3si_fetch_hedge_min_us = 50000;
 
@@ -5863,16 +5863,24 @@ static size_t s3si_fetch_available_locked(s3si_fetch *f, const uint8_t **data) {
     return (size_t)(upto - f->cursor);
 }
 
+/* Is what lies ready from the cursor on enough to wake a consumer that reads as fast as it comes? Also
+ * little is, when few requests are out: the consumer must free slots for more. */
+static int s3si_fetch_is_worthwhile_locked(s3si_fetch *f) {
+    const uint8_t *data;
+    uint64_t ready = s3si_fetch_available_locked(f, &data);
+    const s3si_part *p;
+    if (!ready) return 0;
+    if (f->in_flight * 2 <= f->plan.connections || f->plan.memory < 8 * S3SI_FETCH_PIECE) return 1;
+    for (p = f->first; p && p->filled == p->len && ready < S3SI_FETCH_PIECE; p = p->next)
+        ready += p->next ? p->next->filled : 0;
+    return ready >= S3SI_FETCH_PIECE || s3si_time_mono_us() - f->lent_us >= s3si_fetch_piece_us;
+}
+
 /* Wakes the consumer if what has come is worth it, or if there is nothing to wait for any more. */
 static void s3si_fetch_offer_locked(s3si_fetch *f) {
-    const uint8_t *data;
-    size_t n;
     if (!f->waiting) return;
-    n = s3si_fetch_available_locked(f, &data);
     if (f->waiting == S3SI_WAIT_ANY || f->state == S3SI_FETCH_FAILED || f->cancelled ||
-        f->cursor >= s3si_fetch_finish_locked(f) || n >= S3SI_FETCH_PIECE ||
-        (n && (f->first->filled == f->first->len ||
-               s3si_time_mono_us() - f->lent_us >= s3si_fetch_piece_us)))
+        f->cursor >= s3si_fetch_finish_locked(f) || s3si_fetch_is_worthwhile_locked(f))
         s3si_cond_broadcast(&f->cond);
 }
 

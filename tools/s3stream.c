@@ -178,10 +178,18 @@ static void key_show(FILE *to, const char *text) {
     }
 }
 
-/* A URI for people: the query of a URL is left out, since it may hold a signature. */
-static const char *uri_show(const char *uri, char *out, size_t cap) {
+/* Whatever a server, a key or an argument put into a line, it stays one line. */
+static void line_clean(char *s) {
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+}
+
+/* A URI for people, cut after 300 bytes as in the library's messages. The query of a URL is left out,
+ * since it may hold a signature. */
+static const char *uri_show(const char *uri, char out[301]) {
     int url = strncmp(uri, "http://", 7) == 0 || strncmp(uri, "https://", 8) == 0;
-    (void)snprintf(out, cap, "%.*s", url ? (int)strcspn(uri, "?") : (int)strlen(uri), uri);
+    (void)snprintf(out, 301, "%.*s", url ? (int)strcspn(uri, "?") : (int)strlen(uri), uri);
+    line_clean(out);
     return out;
 }
 
@@ -242,18 +250,17 @@ static void board_erase_locked(void) {
     (void)write_all(STDERR_FILENO, text, strlen(text));
 }
 
-/* One line on stderr, whatever a server, a key or an argument put into it. */
+/* One line on stderr. */
 PRINTF(1, 2)
 static void say(const char *f, ...) {
     char text[1400];
     va_list args;
-    size_t n = (size_t)snprintf(text, sizeof text, "s3stream: "), i;
+    size_t n = (size_t)snprintf(text, sizeof text, "s3stream: ");
     va_start(args, f);
     (void)vsnprintf(text + n, sizeof text - n - 1, f, args);
     va_end(args);
+    line_clean(text);
     n = strlen(text);
-    for (i = 0; i < n; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) text[i] = '?';
     text[n++] = '\n';
     pthread_mutex_lock(&board.lock);
     board_erase_locked();
@@ -1105,7 +1112,7 @@ static const char *variable_first(const char *names, char name[40]) {
 
 /* -v: what holds, and where it comes from. */
 static void options_tell(void) {
-    char name[40], shown[300];
+    char name[40], shown[301];
     const char *value;
     size_t i;
     for (i = 0; i < OPTIONS; i++) {
@@ -1115,7 +1122,7 @@ static void options_tell(void) {
         if (!o->name || !(o->verbs & asked.verb->bit) || (!o->value && !value)) continue;
         if (!value && (value = variable_first(o->elsewhere, name)) != NULL) from = name;
         if (!value) value = o->otherwise, from = "default";
-        if (o->value) say("%s = %s (%s)", o->name, uri_show(value, shown, sizeof shown), from);
+        if (o->value) say("%s = %s (%s)", o->name, uri_show(value, shown), from);
         else say("%s (%s)", o->name, from);
     }
     value = variable_first("AWS_ACCESS_KEY_ID", name) ? name : "none in the environment";
@@ -1142,15 +1149,20 @@ static struct {
     void (*more_stats)(FILE *to);
 } result;
 
-/* One line: s3stream: VERB URI: MESSAGE. The library's messages may begin with the URI already. */
+/* The library's messages may begin with the URI, which we have said already. */
+static const char *message_bare(const char *message, const char *uri) {
+    char shown[301];
+    size_t n = strlen(uri_show(uri, shown));
+    return n && strncmp(message, shown, n) == 0 && strncmp(message + n, ": ", 2) == 0 ? message + n + 2
+                                                                                      : message;
+}
+
+/* One line: s3stream: VERB URI: MESSAGE. */
 static int fail_with(const char *uri, const char *code, const char *message) {
-    char shown[320], head[400];
+    char shown[301];
     if (interrupted()) return FAILED;
-    (void)uri_show(uri ? uri : "", shown, sizeof shown);
-    (void)snprintf(head, sizeof head, "%s%s%s: ", asked.verb->name, *shown ? " " : "", shown);
-    if (*shown && strncmp(message, shown, strlen(shown)) == 0)
-        (void)snprintf(head, sizeof head, "%s ", asked.verb->name);
-    say("%s%s", head, message);
+    if (uri) message = message_bare(message, uri);
+    say("%s%s%s: %s", asked.verb->name, uri ? " " : "", uri ? uri_show(uri, shown) : "", message);
     if (!result.error_code[0]) {
         (void)snprintf(result.error_code, sizeof result.error_code, "%s", code);
         (void)snprintf(result.error_text, sizeof result.error_text, "%s", message);
@@ -1688,7 +1700,7 @@ typedef struct upload {
 } upload;
 
 /* For a signal handler, so it is written before it can be needed. */
-static char upload_cut_text[400];
+static char upload_cut_text[500];
 
 /* A page of the mapping is gone: the file was cut short while we read it. */
 static void upload_cut(int signal_number) {
@@ -1798,17 +1810,15 @@ static char *upload_uri(const char *file, const char *uri) {
 
 static int verb_put(void) {
     const char *file = asked.operands[0];
-    char *uri = upload_uri(file, asked.operands[1]), shown[300], *p;
+    char *uri = upload_uri(file, asked.operands[1]), shown[301];
     upload u;
     int status;
     if (!uri) return usage("'%s' lacks the object's name", asked.operands[1]);
-    (void)snprintf(upload_cut_text, sizeof upload_cut_text,
+    (void)snprintf(upload_cut_text, sizeof upload_cut_text - 1,
                    "s3stream: put %s: '%.80s' was cut short while it was sent",
-                   uri_show(uri, shown, 240), file);
-    for (p = upload_cut_text; *p; p++)
-        if ((unsigned char)*p < 0x20) *p = '?';
-    *p++ = '\n';
-    *p = 0;
+                   uri_show(uri, shown), file);
+    line_clean(upload_cut_text);
+    upload_cut_text[strlen(upload_cut_text)] = '\n';
     (void)signal(SIGBUS, upload_cut);
     status = upload_open(&u, file);
     progress_start(0, 0);
@@ -1932,15 +1942,15 @@ static void object_print_json(const char *uri, const s3s_object *o) {
 }
 
 static int verb_stat(void) {
-    char shown[1200];
+    char shown[301];
     s3s_object object;
     s3s_error err;
     const char *uri = asked.operands[0];
     if (s3s_head(result.client, uri, &object, &err) != S3S_OK) return fail(uri, &err);
     memcpy(result.etag, object.etag, sizeof result.etag);
-    (void)uri_show(uri, shown, sizeof shown);
-    if (set.json) object_print_json(shown, &object);
-    else object_print(shown, &object);
+    if (strncmp(uri, "http", 4) == 0) uri = uri_show(uri, shown);
+    if (set.json) object_print_json(uri, &object);
+    else object_print(uri, &object);
     return DONE;
 }
 
@@ -2058,12 +2068,8 @@ static void run_cannot_write(run *r, const char *what, int e) {
 }
 
 static void shard_fail(run *r, uint32_t index, const s3s_error *err) {
-    const char *message = err->message;
-    size_t n = strlen(r->from.uri);
-    if (strncmp(message, r->from.uri, n) == 0 && strncmp(message + n, ": ", 2) == 0)
-        message += n + 2;
     run_fail(r, s3s_result_name(err->code), "shard %lu of %lu: %s", (ul)index, (ul)r->count,
-             message);
+             message_bare(err->message, r->from.uri));
 }
 
 /* ---- children */
