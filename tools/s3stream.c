@@ -1153,8 +1153,9 @@ static struct {
 static const char *message_bare(const char *message, const char *uri) {
     char shown[301];
     size_t n = strlen(uri_show(uri, shown));
-    return n && strncmp(message, shown, n) == 0 && strncmp(message + n, ": ", 2) == 0 ? message + n + 2
-                                                                                      : message;
+    if (!n || strncmp(message, shown, n) != 0) return message;
+    if (message[n] == '/') n++; /* a bucket's, behind which we may have left it out */
+    return strncmp(message + n, ": ", 2) == 0 ? message + n + 2 : message;
 }
 
 /* One line: s3stream: VERB URI: MESSAGE. */
