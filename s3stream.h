@@ -519,7 +519,7 @@ S3SDEF void s3s_plan_destroy(s3s_plan *plan);
  */
 typedef struct s3s_write_options {
     const char *content_type;    /* NULL: application/octet-stream */
-    const char *if_match;        /* an ETag */
+    const char *if_match;        /* an ETag, sent as given: with or without quotes */
     const char *if_none_match;   /* "*": only if there is no such object */
     const char *const *headers;  /* more "Name: value" lines, NULL-ended */
     int sign_payload;            /* S3S_SIGN_PAYLOAD_AUTO: signed over plain HTTP, not over TLS */
@@ -2605,7 +2605,7 @@ static int s3si_head_framing(s3si_head *h, s3si_str name, s3si_str value, int *l
 /* Parses a response head. Returns its length, 0 when more bytes are needed, -1 when it is malformed
  * (h->why). no_body: the request was HEAD. */
 static long s3si_head_parse(const char *p, size_t n, int no_body, s3si_head *h) {
-    s3si_str rest = s3si_str_make(p, n < S3SI_HEAD_MAX ? n : S3SI_HEAD_MAX), line;
+    s3si_str rest = s3si_str_make(p, n < S3SI_HEAD_MAX ? n : (size_t)S3SI_HEAD_MAX), line;
     const char *lines;
     int count = 0, lengths = 0;
     memset(h, 0, sizeof *h);
@@ -7850,12 +7850,11 @@ static s3s_result s3si_public_put_headers(s3si_request *q, const s3s_write_optio
                                           s3s_error *err) {
     const char *const *line;
     s3si_str name, value;
-    char etag[128];
     s3si_http_add_header(
         &q->headers, s3si_str_of("Content-Type"),
         s3si_str_of(o->content_type ? o->content_type : "application/octet-stream"));
-    if (o->if_match && s3si_public_etag(o->if_match, etag))
-        s3si_http_add_header(&q->headers, s3si_str_of("If-Match"), s3si_str_of(etag));
+    if (o->if_match) /* as given: Ceph's gateway takes an ETag only without its quotes here */
+        s3si_http_add_header(&q->headers, s3si_str_of("If-Match"), s3si_str_of(o->if_match));
     if (o->if_none_match)
         s3si_http_add_header(&q->headers, s3si_str_of("If-None-Match"),
                              s3si_str_of(o->if_none_match));

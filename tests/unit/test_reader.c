@@ -54,6 +54,9 @@ static void make_text(char *text, size_t n) {
     }
 }
 
+/* What is being read, for the message when it fails. */
+static char note[400];
+
 /* ---- Reading everything ----------------------------------------------------------------------- */
 enum { BY_BYTES = 0, BY_PIECES, BY_RECORDS, MIXED, MODES };
 
@@ -96,6 +99,7 @@ static size_t drain(s3s_reader *reader, int mode, const text_case *c, size_t at,
             assert_result(s3s_reader_record(reader, &data, &got, &err), S3S_END, &err);
             return n;
         }
+        if (r != S3S_OK) print_error("%s\n", note);
         assert_result(r, S3S_OK, &err);
         if (how == BY_RECORDS && c && (c->format.m || aligned))
             assert_int_equal(got, model_record(&c->format, c->text.p, at + n, c->text.n));
@@ -144,17 +148,20 @@ static void all_shards(s3s_client *client, const char *uri, const text_case *c,
         s3s_reader *reader;
         opt.shard_index = i, opt.shard_count = n;
         opt.records = c->records;
+        (void)snprintf(note, sizeof note,
+                       "%s of %lu bytes, text %d: shard %lu of %lu is [%lu, %lu), part %lu, window "
+                       "%ld, strategy %d, size %lu, mode %d",
+                       c->records, (unsigned long)c->text.n, (int)(c - texts), (unsigned long)i,
+                       (unsigned long)n, (unsigned long)begin, (unsigned long)end,
+                       (unsigned long)opt.part_size, (long)opt.window, opt.strategy,
+                       (unsigned long)opt.size, mode);
         reader = opened(client, uri, &opt);
         got = drain(reader, mode, c, begin, out, sizeof out);
         s3s_reader_close(reader);
         if (got != end - begin || memcmp(out, c->text.p + begin, got) != 0) {
             unit_print("text", c->text);
             unit_print("got ", s3si_str_make(out, got));
-            fail_msg("%s: shard %lu of %lu, part %lu, window %ld, strategy %d, mode %d: want "
-                     "[%lu, %lu)",
-                     c->records, (unsigned long)i, (unsigned long)n,
-                     (unsigned long)opt.part_size, (long)opt.window, opt.strategy, mode,
-                     (unsigned long)begin, (unsigned long)end);
+            fail_msg("%s", note);
         }
     }
 }
@@ -276,6 +283,9 @@ static void a_slice(void **state) {
                     end = model_begin(text, 12, &lines, (size_t)to);
                     if (from == to) end = begin;
                 }
+                (void)snprintf(note, sizeof note, "slice [%lu, %lu) exact %d size %lu",
+                               (unsigned long)from, (unsigned long)to, exact,
+                               (unsigned long)opt.size);
                 reader = opened(client, "s3://b/k", &opt);
                 got = drain(reader, BY_BYTES, NULL, 0, out, sizeof out);
                 s3s_reader_close(reader);
