@@ -5,9 +5,9 @@
  *     cc -o 02_stream_lines examples/02_stream_lines.c -pthread
  *     ./02_stream_lines s3://bucket/key       (or http://host/path, or file:///path)
  *
- * The reader fetches with many requests at once and holds at most `memory` bytes, whatever this loop
- * does. A record is lent where it lies, with its newline; who wants to keep it copies it before the
- * next call.
+ * The reader fetches with many requests at once and holds at most `memory` bytes, whatever this
+ * loop does. A record is lent where it lies, with its newline; who wants to keep it copies it
+ * before the next call.
  */
 #define S3STREAM_IMPLEMENTATION
 #include "../s3stream.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Unlicense
  *
- * The smallest program that still does the job: one object to standard output. `make size` builds it
- * statically and for size, and tells what a reader costs where every byte counts.
+ * The smallest program that still does the job: one object to standard output. `make size` builds
+ * it statically and for size, and tells what a reader costs where every byte counts.
  *
  *     cc -o cat_only examples/cat_only.c -pthread
  *     ./cat_only s3://bucket/key | wc -l

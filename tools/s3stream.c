@@ -184,8 +184,8 @@ static void line_clean(char *s) {
         if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
 }
 
-/* A URI for people, cut after 300 bytes as in the library's messages. The query of a URL is left out,
- * since it may hold a signature. */
+/* A URI for people, cut after 300 bytes as in the library's messages. The query of a URL is left
+ * out, since it may hold a signature. */
 static const char *uri_show(const char *uri, char out[301]) {
     int url = strncmp(uri, "http://", 7) == 0 || strncmp(uri, "https://", 8) == 0;
     (void)snprintf(out, 301, "%.*s", url ? (int)strcspn(uri, "?") : (int)strlen(uri), uri);
@@ -2235,9 +2235,9 @@ static void shard_spool_close(run *r, shard *s) {
     pthread_mutex_unlock(&r->lock);
 }
 
-/* A shard has ended. If it was the front, the front moves on over all that ended before. Once we are
- * halted it stays where it is: what was written is the beginning of the whole, never a part of it
- * with a gap in front of the next. */
+/* A shard has ended. If it was the front, the front moves on over all that ended before. Once we
+ * are halted it stays where it is: what was written is the beginning of the whole, never a part of
+ * it with a gap in front of the next. */
 static void shard_over(run *r, uint32_t index) {
     pthread_mutex_lock(&r->lock);
     r->shards[index].over = 1;

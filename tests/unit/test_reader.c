@@ -149,9 +149,9 @@ static void all_shards(s3s_client *client, const char *uri, const text_case *c,
         opt.shard_index = i, opt.shard_count = n;
         opt.records = c->records;
         (void)snprintf(note, sizeof note,
-                       "%s of %lu bytes, text %d: shard %lu of %lu is [%lu, %lu), part %lu, window "
+                       "%s of %lu bytes: shard %lu of %lu is [%lu, %lu), part %lu, window "
                        "%ld, strategy %d, size %lu, mode %d",
-                       c->records, (unsigned long)c->text.n, (int)(c - texts), (unsigned long)i,
+                       c->records, (unsigned long)c->text.n, (unsigned long)i,
                        (unsigned long)n, (unsigned long)begin, (unsigned long)end,
                        (unsigned long)opt.part_size, (long)opt.window, opt.strategy,
                        (unsigned long)opt.size, mode);
