@@ -2901,11 +2901,14 @@ static void s3si_cut_init(s3si_cut *c, const s3si_records *format, uint64_t base
     }
 }
 
+/* Past the nominal end, what the tail's scan has passed over is the last record's too: it can be taken
+ * before that record's end is known, or one longer than the memory would never come to it. */
 static s3si_cut_view s3si_cut_look(const s3si_cut *c) {
     s3si_cut_view v;
+    uint64_t sure = c->tail_at > c->end ? c->tail_at : c->end;
     v.done = c->begin_known && c->finish_known;
     v.take_begin = c->begin_known ? c->begin : c->head_at;
-    v.take_end = !c->begin_known ? c->head_at : c->finish_known ? c->finish : c->end;
+    v.take_end = !c->begin_known ? c->head_at : c->finish_known ? c->finish : sure;
     v.want_offset = c->begin_known ? c->tail_at : c->head_at;
     return v;
 }
