@@ -5823,7 +5823,7 @@ static int s3si_fetch_next_locked(s3si_fetch *f, s3si_want *w) {
     if (f->core >= stop) return s3si_fetch_extension_locked(f, w);
     do {
         w->core = size < stop - w->core ? w->core + size : stop;
-        end = w->core - f->look_behind;
+        end = w->core > f->look_behind ? w->core - f->look_behind : 0;
         if (w->core < stop) continue;
         end = stop;
         if (f->sharded && !f->cut.finish_known && !f->plan.seek) {

@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -291,11 +292,12 @@ static void *server_main(void *arg) {
     server *s = (server *)arg;
     for (;;) {
         server_conn *c;
-        int fd = accept(s->listener, NULL, NULL);
+        int one = 1, fd = accept(s->listener, NULL, NULL);
         if (server_stopping(s) || fd < 0) {
             if (fd >= 0) close(fd);
             return NULL;
         }
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         pthread_mutex_lock(&s->lock);
         if (s->conn_count == SERVER_CONNECTIONS) abort();
         c = &s->conns[s->conn_count];
