@@ -5731,7 +5731,8 @@ static void s3si_fetch_scan_locked(s3si_fetch *f) {
     v = s3si_cut_look(&f->cut);
     for (p = f->first; p && !v.done; p = p->next)
         if (p->filled) v = s3si_cut_feed(&f->cut, p->offset, p->slot->data, (size_t)p->filled);
-    if (f->cut.finish_known && f->core >= f->cut.end) f->ended = 1;
+    if (f->cut.finish_known && (f->next_offset >= f->cut.finish || v.take_begin >= f->cut.finish))
+        f->ended = 1;
     if (f->plan.seek && f->cut.begin_known) f->ended = 1;
 }
 
@@ -5795,8 +5796,13 @@ typedef struct s3si_want {
 static int s3si_fetch_extension_locked(s3si_fetch *f, s3si_want *w) {
     uint64_t most = f->part_max > f->window ? f->part_max : f->window;
     uint64_t twice = f->window ? f->window * 2 : (uint64_t)S3SI_WINDOW_FIRST, left;
-    if (!f->sharded || !f->cut.begin_known || f->cut.finish_known) return 0;
-    if (f->cut.tail_at < f->next_offset) return 0;
+    if (!f->sharded) return 0;
+    if (f->cut.finish_known) { /* a first part, planned before the size was known, fell just short */
+        left = f->cut.finish > f->next_offset ? f->cut.finish - f->next_offset : 0;
+        w->len = left < f->part_max ? left : f->part_max;
+        return w->len > 0;
+    }
+    if (!f->cut.begin_known || f->cut.tail_at < f->next_offset) return 0;
     left = f->cut.limit - f->next_offset;
     w->window = twice < most ? twice : most;
     w->len = w->window < left ? w->window : left;
