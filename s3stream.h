@@ -4961,6 +4961,17 @@ static int s3si_source_is_empty(const s3si_exchange *x, uint64_t from) {
     return 1;
 }
 
+/* The object's size as a 416 tells it; UINT64_MAX when it does not. */
+static uint64_t s3si_source_unsatisfied(const s3si_exchange *x, uint64_t from) {
+    uint64_t start, end, total;
+    s3si_str v;
+    if (s3si_source_is_empty(x, from)) return 0;
+    if (x->head.status != 416 || !s3si_head_find(&x->head, "content-range", &v) ||
+        !s3si_http_content_range(v, &start, &end, &total) || start != UINT64_MAX)
+        return UINT64_MAX;
+    return total;
+}
+
 /* >>loop
  * Event loops: each drives the exchanges given to it with poll, on a thread of its own that is
  * started with its first exchange, or, under S3STREAM_NO_THREADS, inside the caller's wait. One
@@ -5440,6 +5451,7 @@ typedef struct s3si_part {
     int frozen;               /* cut off at `filled`: its rival goes on from there */
     int broken;               /* its exchange failed while a rival runs */
     int64_t sent_us;
+    uint64_t counted;         /* of its requests, those that are in the statistics */
 } s3si_part;
 
 typedef struct s3si_fetch_plan {
@@ -5941,6 +5953,14 @@ static s3s_result s3si_part_accept_locked(s3si_part *p, s3si_exchange *x, const 
     return r;
 }
 
+/* Requests count when they are answered, and when they end without. */
+static void s3si_part_count_locked(s3si_part *p, const s3si_exchange *x) {
+    s3s_stats *s = &p->fetch->stats;
+    s->requests += x->requests - p->counted;
+    s->retries += x->requests - p->counted - (p->counted == 0 && x->requests > 0);
+    p->counted = x->requests;
+}
+
 static int s3si_part_head(void *user, s3si_exchange *x) {
     s3si_part *p = (s3si_part *)user;
     s3si_fetch *f = p->fetch;
@@ -5956,6 +5976,7 @@ static int s3si_part_head(void *user, s3si_exchange *x) {
         return S3SI_SAY_FAIL;
     }
     s3si_mutex_lock(&f->engine->lock);
+    s3si_part_count_locked(p, x);
     r = s3si_part_accept_locked(p, x, &answer);
     if (r == S3S_OK) {
         double trip = (double)(s3si_time_mono_us() - p->sent_us) / 1e6;
@@ -6011,6 +6032,7 @@ static void s3si_part_learn_end(s3si_part *p, s3si_exchange *x) {
 /* An answer that is not the range: an empty object, a changed one, or an error. */
 static int s3si_part_refused(s3si_part *p, s3si_exchange *x) {
     s3si_fetch *f = p->fetch;
+    uint64_t size;
     s3s_result r;
     if (x->head.status == 412) {
         char etag[128];
@@ -6026,15 +6048,20 @@ static int s3si_part_refused(s3si_part *p, s3si_exchange *x) {
             etag);
         return S3SI_SAY_FAIL;
     }
-    if (!s3si_source_is_empty(x, p->offset)) return s3si_request_verdict(&p->q, x);
-    s3si_error_clear(&x->err);
+    size = s3si_source_unsatisfied(x, p->offset);
     s3si_mutex_lock(&f->engine->lock);
     r = S3S_OK; /* a 416 has no ETag to compare */
-    if (f->total != UINT64_MAX && f->total != 0)
-        r = s3si_error_set(&x->err, S3S_E_CHANGED, "the object is empty now, and had %llu bytes",
-                           (unsigned long long)f->total);
+    if (size != UINT64_MAX && f->total != UINT64_MAX && f->total != size) {
+        s3si_error_clear(&x->err);
+        r = s3si_error_set(&x->err, S3S_E_CHANGED, "the object has %llu bytes, and not %llu",
+                           (unsigned long long)size, (unsigned long long)f->total);
+    }
+    if (r == S3S_OK && size != p->offset) {
+        s3si_mutex_unlock(&f->engine->lock);
+        return s3si_request_verdict(&p->q, x);
+    }
     f->object_known = 1;
-    f->total = f->object.size = 0;
+    f->total = f->object.size = size;
     p->len = 0;
     f->next_offset = p->offset;
     if (r == S3S_OK && f->state == S3SI_FETCH_FIRST) r = s3si_fetch_settle_locked(f, &x->err);
@@ -6125,8 +6152,7 @@ static void s3si_part_finished(void *user, s3si_exchange *x) {
     s3si_fetch *f = p->fetch;
     s3si_engine *e = f->engine;
     s3si_mutex_lock(&e->lock);
-    f->stats.requests += x->requests;
-    f->stats.retries += x->requests ? x->requests - 1 : 0;
+    s3si_part_count_locked(p, x);
     f->in_flight--;
     e->active--;
     p->x = NULL;
@@ -6841,6 +6867,7 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
                                   s3s_error *err) {
     s3si_str doc, slices, name, item, rest;
     s3si_buf uri, etag, records, version;
+    s3si_records format;
     uint64_t count = 0, number = 0;
     s3s_plan *p = NULL;
     const char *why = NULL;
@@ -6867,6 +6894,7 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
             !s3si_str_copy(s3si_buf_str(&version), p->object.version_id,
                            sizeof p->object.version_id))
             why = "its etag or version_id is too long";
+        else if (!s3si_records_parse(p->records, &format, &why)) why = "its records are no format";
         else why = s3si_plan_parse_slices(p, slices);
     }
     s3si_buf_deinit(&uri);
@@ -6891,6 +6919,7 @@ struct s3s_reader {
     s3si_records records;
     uint64_t text_begin; /* where the text begins that records are of */
     uint64_t max_record;
+    uint64_t too_long_at; /* 1 + where a record longer than that begins: no record comes after it */
     size_t lent;         /* bytes of the fetch that the consumer holds */
     s3si_buf joined;
     unsigned match;      /* bytes of the delimiter matched so far */
@@ -6953,15 +6982,17 @@ static size_t s3si_reader_measure(s3s_reader *r, const uint8_t *p, size_t n, int
 }
 
 static s3s_result s3si_reader_too_long(s3s_reader *r, s3s_error *err) {
+    if (!r->too_long_at) r->too_long_at = r->fetch->cursor - r->joined.n + 1;
     return s3si_error_set(err, S3S_E_TOO_LARGE,
                           "the record at byte %llu is longer than %llu bytes; raise max_record",
-                          (unsigned long long)(r->fetch->cursor - r->joined.n),
+                          (unsigned long long)(r->too_long_at - 1),
                           (unsigned long long)r->max_record);
 }
 
 static s3s_result s3si_reader_record(s3s_reader *r, const void **data, size_t *n, s3s_error *err) {
     s3s_result result;
     int whole = 0;
+    if (r->too_long_at) return s3si_reader_too_long(r, err);
     s3si_reader_settle(r);
     s3si_buf_clear(&r->joined);
     for (;;) {
@@ -7686,6 +7717,7 @@ S3SDEF s3s_result s3s_reader_next(s3s_reader *reader, const void **data, size_t 
     const uint8_t *p = NULL;
     s3s_result r = s3si_public_reader_enter(reader, err);
     if (r != S3S_OK) return r;
+    if (!data || !n) return s3si_error_set(err, S3S_E_ARGUMENT, "next needs places for data and n");
     s3si_reader_settle(reader);
     r = s3si_reader_peek(reader, &p, n, err);
     if (r != S3S_OK) return s3si_public_leave(r, reader->fetch->source.text, err);
@@ -7698,6 +7730,8 @@ S3SDEF s3s_result s3s_reader_next(s3s_reader *reader, const void **data, size_t 
 S3SDEF s3s_result s3s_reader_record(s3s_reader *reader, const void **data, size_t *n,
                                     s3s_error *err) {
     s3s_result r = s3si_public_reader_enter(reader, err);
+    if (r == S3S_OK && (!data || !n))
+        return s3si_error_set(err, S3S_E_ARGUMENT, "record needs places for data and n");
     if (r == S3S_OK) r = s3si_reader_record(reader, data, n, err);
     return r == S3S_OK || !reader ? r : s3si_public_leave(r, reader->fetch->source.text, err);
 }
