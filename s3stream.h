@@ -3917,7 +3917,7 @@ static int64_t s3si_exchange_stalled(s3si_exchange *x, int64_t now) {
     int64_t stall = x->policy.stall_us;
     if (!stall) return INT64_MAX;
     if (now - x->window_us >= stall) {
-        if ((x->moved - x->window_bytes) < (uint64_t)(stall / 1000000) * 1024) return -1;
+        if ((x->moved - x->window_bytes) < (uint64_t)stall * 1024 / 1000000) return -1;
         x->window_us = now;
         x->window_bytes = x->moved;
     }
