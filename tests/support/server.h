@@ -35,7 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SERVER_CONNECTIONS = 512, SERVER_REQUESTS = 8192, SERVER_HEAD = 16384 };
+enum { SERVER_CONNECTIONS = 8192, SERVER_REQUESTS = 8192, SERVER_HEAD = 16384 };
 
 typedef struct server_rule {
     const char *match;  /* NULL: any request */
