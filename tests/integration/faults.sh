@@ -221,9 +221,9 @@ done
 while read -r want spec pattern; do
     fault_args "$spec"
     serve_start "$dir" "${args[@]}"
-    attempt "$S3STREAM" run "$uri" -n 4 --part-size 300000 --connections 4 --retries 2 -- cat
+    attempt "$S3STREAM" run "$uri" -n 4 --part-size 300000 --connections 4 --retries 5 -- cat
     verdict "run $spec: $want" "$(wrong_with "$want" "$pattern")"
-    attempt "$S3STREAM" run "$uri" -n 4 --part-size 300000 --connections 4 --retries 2 --merge 'cat "$@" >/dev/null; echo merged' -- cat
+    attempt "$S3STREAM" run "$uri" -n 4 --part-size 300000 --connections 4 --retries 5 --merge 'cat "$@" >/dev/null; echo merged' -- cat
     case $want in
     same) is "$status $(cat "$tmp/out")" "0 merged" "run --merge $spec: merged" ;;
     error) [[ $spec =~ @[0-9]+$ ]] || is "$status $(cat "$tmp/out")" "1 " "run --merge $spec: an error, and nothing merged" ;;

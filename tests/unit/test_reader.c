@@ -624,7 +624,7 @@ static void info_position_and_stats(void **state) {
     assert_int_equal(stats.wasted_bytes, stats.bytes_received - 6);
     assert_true(stats.pinned);
     assert_true(stats.first_byte_seconds > 0 && stats.seconds >= stats.first_byte_seconds);
-    assert_int_equal(stats.requests, server_count(s, NULL));
+    assert_in_range(stats.requests, 1, server_count(s, NULL)); /* the last may not have ended */
     s3s_reader_close(reader);
     s3s_client_stats(client, &stats);
     assert_int_equal(stats.bytes_delivered, 6);
@@ -1073,30 +1073,23 @@ static void null_arguments(void **state) {
     s3s_client_destroy(client);
 }
 
-/* Where a piece or a record is to go is checked as well. In a child, so that a crash is one. */
+/* Where a piece or a record is to go is checked as well. */
 static void null_places_for_what_is_lent(void **state) {
-    int which;
+    s3s_client *client = client_new(NULL);
+    s3s_reader *reader;
+    s3s_error err;
+    const void *data;
+    size_t n;
     (void)state;
     serve_store(temp_dir, "text", "x\n", 2);
-    for (which = 0; which < 4; which++) {
-        int status = 0;
-        pid_t child = fork();
-        if (child == 0) {
-            s3s_client *client = client_new(NULL);
-            s3s_reader *reader = opened(client, file_uri, NULL);
-            const void *data;
-            size_t n;
-            s3s_result r = S3S_OK;
-            alarm(20);
-            if (which == 0) r = s3s_reader_next(reader, NULL, &n, NULL);
-            if (which == 1) r = s3s_reader_next(reader, &data, NULL, NULL);
-            if (which == 2) r = s3s_reader_record(reader, NULL, &n, NULL);
-            if (which == 3) r = s3s_reader_record(reader, &data, NULL, NULL);
-            _exit(r == S3S_E_ARGUMENT ? 0 : 1);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (status != 0) fail_msg("case %d ends with status %d", which, status);
-    }
+    reader = opened(client, file_uri, NULL);
+    REFUSED(s3s_reader_next(reader, NULL, &n, &err));
+    REFUSED(s3s_reader_next(reader, &data, NULL, &err));
+    REFUSED(s3s_reader_record(reader, NULL, &n, &err));
+    REFUSED(s3s_reader_record(reader, &data, NULL, &err));
+    assert_result(s3s_reader_record(reader, &data, &n, &err), S3S_OK, &err);
+    s3s_reader_close(reader);
+    s3s_client_destroy(client);
 }
 
 static void bad_options(void **state) {
@@ -1152,8 +1145,8 @@ int main(void) {
         cmocka_unit_test(a_client_in_a_forked_child),
         cmocka_unit_test(another_header_than_linked),
         cmocka_unit_test(null_arguments),
-        cmocka_unit_test(null_places_for_what_is_lent),
         cmocka_unit_test(bad_options),
+        cmocka_unit_test(null_places_for_what_is_lent),
     };
     return cmocka_run_group_tests_name("reader", tests, make_dir, remove_dir);
 }
