@@ -933,13 +933,19 @@ static void s3si_buf_clear(s3si_buf *b) {
     b->failed = 0;
 }
 
+/* failed is 1 for want of memory, 2 for bytes that must not be sent. */
+enum { S3SI_BUF_MEMORY = 1, S3SI_BUF_UNSAFE = 2 };
+static void s3si_buf_inherit(s3si_buf *to, const s3si_buf *from) {
+    if (from->failed > to->failed) to->failed = from->failed;
+}
 static int s3si_buf_ok(const s3si_buf *b) { return !b->failed; }
 
 /* Room for n more bytes (and a NUL); 0 and the failure remembered when there is none. */
 static int s3si_buf_reserve(s3si_buf *b, size_t n) {
     size_t need, cap = b->cap ? b->cap : 128;
     char *p;
-    if (b->failed || !s3si_mem_add(b->n, n, &need) || !s3si_mem_add(need, 1, &need)) {
+    if (b->failed) return 0;
+    if (!s3si_mem_add(b->n, n, &need) || !s3si_mem_add(need, 1, &need)) {
         b->failed = 1;
         return 0;
     }
@@ -2516,7 +2522,7 @@ static int s3si_http_is_token(s3si_str s) {
 
 static void s3si_http_add_header(s3si_buf *out, s3si_str name, s3si_str value) {
     if (!s3si_http_is_token(name) || !s3si_http_safe(value)) {
-        out->failed = 1;
+        out->failed = S3SI_BUF_UNSAFE;
         return;
     }
     s3si_buf_add(out, name);
@@ -3819,8 +3825,10 @@ static void s3si_exchange_start(s3si_exchange *x, s3si_pool *pool, int64_t now) 
     s3si_error_clear(&x->err);
     r = x->ops->prepare(x->user, x);
     if (r == S3S_OK && !s3si_buf_ok(&x->out))
-        r = s3si_error_set(&x->err, S3S_E_ARGUMENT,
-                           "a header or the URL holds a line break or NUL, or memory ran out");
+        r = x->out.failed == S3SI_BUF_UNSAFE
+                ? s3si_error_set(&x->err, S3S_E_ARGUMENT,
+                                 "a header or the URL holds a line break or NUL")
+                : s3si_error_set(&x->err, S3S_E_MEMORY, "no memory for the request");
     if (r != S3S_OK) {
         x->err.code = r;
         s3si_exchange_done(x, pool, now, 0);
@@ -4563,7 +4571,7 @@ static s3s_result s3si_request_sign(s3si_request *q, s3si_str path, const char *
     s3si_creds_key(&s->creds, &cred, &r, key);
     s3si_buf_init(&authorization, s->mem);
     s3si_sigv4_authorization(&r, cred.access_key, key, &authorization);
-    if (!s3si_buf_ok(&authorization)) lines->failed = 1;
+    s3si_buf_inherit(lines, &authorization);
     s3si_http_add_header(lines, s3si_str_of("Authorization"), s3si_buf_str(&authorization));
     s3si_buf_deinit(&authorization);
     s3si_mem_wipe(key, sizeof key);
@@ -4609,17 +4617,20 @@ static s3s_result s3si_request_prepare(s3si_request *q, s3si_exchange *x, s3si_s
         s3si_buf_addu(&lines, q->body.n);
         s3si_buf_addz(&lines, "\r\n");
     }
-    if (!s3si_request_ok(q)) x->out.failed = 1;
+    if (!s3si_request_ok(q)) x->out.failed = S3SI_BUF_MEMORY;
+    s3si_buf_inherit(&x->out, &q->headers);
     s3si_buf_addz(&x->out, q->method);
     s3si_buf_addc(&x->out, ' ');
     s3si_buf_add(&x->out, s3si_buf_str(&path));
     if (q->query.n) s3si_buf_addc(&x->out, '?');
     s3si_buf_add(&x->out, s3si_buf_str(&q->query));
-    if (!s3si_http_safe(s3si_buf_str(&x->out))) x->out.failed = 1;
+    if (!s3si_http_safe(s3si_buf_str(&x->out))) x->out.failed = S3SI_BUF_UNSAFE;
     s3si_buf_addz(&x->out, " HTTP/1.1\r\n");
     s3si_buf_add(&x->out, s3si_buf_str(&lines));
     s3si_buf_addz(&x->out, "\r\n");
-    if (!s3si_buf_ok(&path) || !s3si_buf_ok(&lines) || !s3si_buf_ok(&authority)) x->out.failed = 1;
+    s3si_buf_inherit(&x->out, &path);
+    s3si_buf_inherit(&x->out, &lines);
+    s3si_buf_inherit(&x->out, &authority);
     x->body = q->body;
     x->is_head = strcmp(q->method, "HEAD") == 0;
     if (lines.p) s3si_mem_wipe(lines.p, lines.cap);
@@ -5132,7 +5143,8 @@ static void s3si_loop_turn(s3si_loop *l, int64_t until_us) {
     if (woken) s3si_wake_drain(&l->wake);
     s3si_pool_sweep(&l->pool, s3si_time_mono_us());
     for (x = l->list, n = 1; x; x = x->next, n += 2)
-        if (n + 1 < l->fd_cap && (l->fds[n].revents || l->fds[n + 1].revents)) x->ready = 1;
+        if (n + 1 >= l->fd_cap) x->ready = 1; /* no room to watch it: it looks itself */
+        else if (l->fds[n].revents || l->fds[n + 1].revents) x->ready = 1;
         else if (woken && x->state == S3SI_X_RESOLVE) x->ready = 1;
 }
 
@@ -5303,6 +5315,10 @@ static int s3si_call_verdict(void *user, s3si_exchange *x) {
     int status = x->head.status, say;
     if ((status >= 200 && status < 300) || status == 304) {
         if (x->whole) return S3SI_SAY_DONE;
+        if (!s3si_buf_ok(&x->kept)) {
+            (void)s3si_error_set(&x->err, S3S_E_MEMORY, "no memory for the answer");
+            return S3SI_SAY_FAIL;
+        }
         (void)s3si_error_set(&x->err, S3S_E_TOO_LARGE, "the answer is longer than %lu bytes",
                              (unsigned long)c->max);
         return S3SI_SAY_FAIL;
@@ -5932,7 +5948,7 @@ static s3s_result s3si_part_prepare(void *user, s3si_exchange *x) {
     s3si_buf_addz(&more, "\r\n");
     if (etag[0] && !s3si_etag_weak(etag))
         s3si_http_add_header(&more, s3si_str_of("If-Match"), s3si_str_of(etag));
-    if (!s3si_buf_ok(&more)) x->out.failed = 1;
+    s3si_buf_inherit(&x->out, &more);
     r = s3si_request_prepare(&p->q, x, s3si_buf_str(&more));
     s3si_buf_deinit(&more);
     return r;
@@ -6871,6 +6887,7 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
     uint64_t count = 0, number = 0;
     s3s_plan *p = NULL;
     const char *why = NULL;
+    int memory;
     int taken = s3si_json_take(&text, &doc) && s3si_json_skip_space(text).n == 0;
     int has_uri = s3si_plan_text(mem, taken ? doc : s3si_str_of(""), "uri", &uri);
     int has_etag = s3si_plan_text(mem, taken ? doc : s3si_str_of(""), "etag", &etag);
@@ -6897,6 +6914,8 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
         else if (!s3si_records_parse(p->records, &format, &why)) why = "its records are no format";
         else why = s3si_plan_parse_slices(p, slices);
     }
+    memory = s3si_buf_ok(&uri) && s3si_buf_ok(&etag) && s3si_buf_ok(&records) &&
+             s3si_buf_ok(&version) && (p || !count);
     s3si_buf_deinit(&uri);
     s3si_buf_deinit(&etag);
     s3si_buf_deinit(&records);
@@ -6906,6 +6925,7 @@ static s3s_result s3si_plan_parse(const s3si_mem *mem, s3si_str text, s3s_plan *
         return S3S_OK;
     }
     s3si_plan_destroy(p);
+    if (!memory) return s3si_error_set(err, S3S_E_MEMORY, "no memory for the plan");
     return s3si_error_set(err, S3S_E_PLAN, "the plan cannot be used: %s", why);
 }
 
@@ -7919,6 +7939,8 @@ static s3s_result s3si_public_put_headers(s3si_request *q, const s3s_write_optio
     }
     return s3si_buf_ok(&q->headers)
                ? S3S_OK
+           : q->headers.failed == S3SI_BUF_MEMORY
+               ? s3si_error_set(err, S3S_E_MEMORY, "no memory for the headers")
                : s3si_error_set(err, S3S_E_ARGUMENT, "a header holds a line break or NUL");
 }
 
